@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does the package metadata say what is true, and do the first pages run as they stand?"""
+
+import importlib
+import importlib.metadata
+import pathlib
+import re
+import subprocess
+import sys
+import textwrap
+import tomllib
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+PYPROJECT = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+ENTRY_POINTS = [
+    (group, name, target) for group, entries in PROJECT["entry-points"].items() for name, target in entries.items()
+]
+NEVER = {"pbr", "debtcollector", "eventlet", "oslo"}
+
+
+def requirement_name(requirement):
+    return re.match(r"[A-Za-z0-9._-]+", requirement).group().lower()
+
+
+def python_block(page, number=0):
+    """Returns the code of one `.. code-block:: python` of a page."""
+    text = (TOP / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^\.\. code-block:: python\n(?:\n|   .*\n)+", text, re.MULTILINE)
+    return textwrap.dedent(blocks[number].split("\n", 1)[1])
+
+
+@pytest.mark.parametrize(("group", "name", "target"), ENTRY_POINTS)
+def test_entry_point_names_a_class_that_exists(group, name, target):
+    module, _, attribute = target.partition(":")
+    assert isinstance(getattr(importlib.import_module(module), attribute), type)
+
+
+@pytest.mark.parametrize("name", ["default", "serial", "parallel"])
+def test_engine_names_are_registered(name):
+    assert name in PROJECT["entry-points"]["taskflow.engines"]
+
+
+@pytest.mark.parametrize("name", ["memory", "sqlite", "mysql", "postgresql"])
+def test_persistence_names_are_registered(name):
+    assert name in PROJECT["entry-points"]["taskflow.persistence"]
+
+
+def test_groups_for_jobboards_and_conductors_are_prepared():
+    assert {"taskflow.jobboards", "taskflow.conductors"} <= set(PROJECT["entry-points"])
+
+
+def test_no_requirement_brings_in_what_the_library_does_without():
+    wanted = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
+    names = {requirement_name(requirement) for requirement in wanted}
+    assert not {name for name in names if name in NEVER or name.startswith("oslo")}
+
+
+def test_extra_all_holds_every_other_extra():
+    extras = PROJECT["optional-dependencies"]
+    reached, wanted = set(), ["all"]
+    while wanted:
+        extra = wanted.pop()
+        reached.add(extra)
+        for requirement in extras[extra]:
+            if (inner := re.fullmatch(r"taskflow\[(.*)\]", requirement)) is not None:
+                wanted.extend(set(inner.group(1).split(",")) - reached)
+    assert reached == set(extras)
+
+
+def third_party_imports(where):
+    """Returns the first parts of the module names that files below a folder import from outside the standard library."""
+    found = set()
+    for path in (TOP / where).rglob("*.py"):
+        for name in re.findall(
+            r"^\s*(?:from|import)\s+([A-Za-z0-9_]+)", path.read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            if name not in sys.stdlib_module_names and name not in {"taskflow", "__future__"}:
+                found.add(name.lower())
+    return found
+
+
+def test_every_imported_library_is_required_and_every_required_one_imported():
+    wanted = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
+    declared = {requirement_name(requirement).replace("-", "_") for requirement in wanted} - {"taskflow"}
+    assert third_party_imports("taskflow") <= declared
+    required = {requirement_name(requirement).replace("-", "_") for requirement in PROJECT["dependencies"]}
+    assert required <= third_party_imports("taskflow")
+
+
+def test_type_information_is_shipped():
+    assert (TOP / "taskflow" / "py.typed").is_file()
+
+
+def test_installed_version_is_the_one_of_the_source():
+    try:
+        installed = importlib.metadata.version("taskflow")
+    except importlib.metadata.PackageNotFoundError:
+        installed = PROJECT["version"]  # run from the source folder without an installation
+    assert installed == PROJECT["version"]
+
+
+def test_the_licence_is_the_full_text():
+    text = (TOP / "LICENSE").read_text(encoding="utf-8")
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+@pytest.mark.parametrize(("page", "printed"), [("README.rst", "Hello, world!\n")])
+def test_first_flow_of_a_page_runs_as_it_stands(page, printed, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", python_block(page)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(TOP)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (run.stdout, run.stderr, run.returncode) == (printed, "", 0)
