@@ -96,7 +96,7 @@ fi
 say "installing the project with the extra '$extras' and the dependency group '$groups'"
 rm -f .venv/.ready-*
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-.venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
-.venv/bin/python -m pip install --quiet --editable ".[$extras]" --group "$groups"
+.venv/bin/python -m pip install -qq --upgrade 'pip>=25.1'  # the first that knows dependency groups
+.venv/bin/python -m pip install -qq --editable ".[$extras]" --group "$groups"
 fingerprint > ".venv/.ready-$profile"
 say "done"

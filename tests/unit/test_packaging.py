@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does the package metadata say what is true, and do the first pages run as they stand?"""
+"""Does the package metadata say what is true?"""
 
+import ast
 import importlib
 import importlib.metadata
 import pathlib
 import re
-import subprocess
 import sys
-import textwrap
 import tomllib
 
 import pytest
@@ -15,21 +14,12 @@ import pytest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
-ENTRY_POINTS = [
-    (group, name, target) for group, entries in PROJECT["entry-points"].items() for name, target in entries.items()
-]
+ENTRY_POINTS = [(group, *entry) for group, entries in PROJECT["entry-points"].items() for entry in entries.items()]
 NEVER = {"pbr", "debtcollector", "eventlet", "oslo"}
 
 
 def requirement_name(requirement):
     return re.match(r"[A-Za-z0-9._-]+", requirement).group().lower()
-
-
-def python_block(page, number=0):
-    """Returns the code of one `.. code-block:: python` of a page."""
-    text = (TOP / page).read_text(encoding="utf-8")
-    blocks = re.findall(r"^\.\. code-block:: python\n(?:\n|   .*\n)+", text, re.MULTILINE)
-    return textwrap.dedent(blocks[number].split("\n", 1)[1])
 
 
 @pytest.mark.parametrize(("group", "name", "target"), ENTRY_POINTS)
@@ -71,15 +61,15 @@ def test_extra_all_holds_every_other_extra():
 
 
 def third_party_imports(where):
-    """Returns the first parts of the module names that files below a folder import from outside the standard library."""
+    """Returns the top-level names that the files below a folder import from outside the standard library."""
     found = set()
     for path in (TOP / where).rglob("*.py"):
-        for name in re.findall(
-            r"^\s*(?:from|import)\s+([A-Za-z0-9_]+)", path.read_text(encoding="utf-8"), re.MULTILINE
-        ):
-            if name not in sys.stdlib_module_names and name not in {"taskflow", "__future__"}:
-                found.add(name.lower())
-    return found
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.split(".")[0].lower() for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.split(".")[0].lower())
+    return found - sys.stdlib_module_names - {"taskflow"}
 
 
 def test_every_imported_library_is_required_and_every_required_one_imported():
@@ -107,17 +97,3 @@ def test_the_licence_is_the_full_text():
     assert PROJECT["license"] == "Apache-2.0"
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
-
-
-@pytest.mark.parametrize(("page", "printed"), [("README.rst", "Hello, world!\n")])
-def test_first_flow_of_a_page_runs_as_it_stands(page, printed, tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", python_block(page)],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(TOP)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (run.stdout, run.stderr, run.returncode) == (printed, "", 0)
