@@ -1,0 +1,699 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is recorded about a flow: log books hold flow details, flow details hold atom details."""
+
+from __future__ import annotations
+
+import abc
+import copy
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+from taskflow import exceptions as exc
+from taskflow import states
+from taskflow.persistence import times
+from taskflow.types import failure as ft
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Iterable, Iterator
+
+# One attempt of a retry: what execute returned and the failures that were collected under it, by atom name.
+Attempt = tuple[Any, dict[str, ft.Failure]]
+
+
+def _duplicate(detail: Any) -> Any:
+    """Makes an object of the same class with the same attribute values, without calling the constructor."""
+    clone = object.__new__(type(detail))
+    for name in detail._SLOTS:
+        setattr(clone, name, getattr(detail, name))
+    extra = getattr(detail, "__dict__", None)
+    if extra:
+        clone.__dict__.update(extra)
+    return clone
+
+
+def _own_meta(data: dict[str, Any]) -> dict[str, Any]:
+    meta = data.get("meta")
+    return meta if isinstance(meta, dict) else {}
+
+
+def _meta_lines(meta: dict[str, Any], indent: int) -> Iterator[str]:
+    if not meta:
+        return
+    yield f"{' ' * indent} - metadata:"
+    for key, value in meta.items():
+        if key == "progress" and isinstance(value, int | float):
+            text = f"{value * 100.0:.2f}%"
+        else:
+            text = f"{value}"
+        yield f"{' ' * (indent + 2)} + {key} = {text}"
+
+
+class LogBook:
+    """A named collection of flow details, with metadata and times.
+
+    Args:
+        name: what people call the book.
+        uuid: its identity; a random one is made when this is empty.
+    """
+
+    __slots__ = ("__weakref__", "_flowdetails_by_id", "_name", "_uuid", "created_at", "meta", "updated_at")
+    _SLOTS = ("_flowdetails_by_id", "_name", "_uuid", "created_at", "meta", "updated_at")
+
+    def __init__(self, name: str, uuid: str | None = None) -> None:
+        self._name = name
+        if not uuid:
+            from taskflow.utils import uuids
+
+            uuid = uuids.generate_uuid()
+        self._uuid = uuid
+        self._flowdetails_by_id: dict[str, FlowDetail] = {}
+        self.created_at: datetime.datetime | None = times.utc_now()
+        self.updated_at: datetime.datetime | None = None
+        self.meta: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The name of this book."""
+        return self._name
+
+    @property
+    def uuid(self) -> str:
+        """The identity of this book."""
+        return self._uuid
+
+    def add(self, fd: FlowDetail) -> None:
+        """Puts a flow detail into this book (replacing one of the same uuid) and notes the time."""
+        self._flowdetails_by_id[fd.uuid] = fd
+        self.updated_at = times.utc_now()
+
+    def find(self, flow_uuid: str) -> FlowDetail | None:
+        """Returns the flow detail of that uuid, or None."""
+        return self._flowdetails_by_id.get(flow_uuid)
+
+    def __iter__(self) -> Iterator[FlowDetail]:
+        return iter(self._flowdetails_by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._flowdetails_by_id)
+
+    def merge(self, lb: LogBook, deep_copy: bool = False) -> Self:
+        """Takes over metadata and times that differ; contained flow details, name and uuid stay.
+
+        Args:
+            lb: the book to take from.
+            deep_copy: copy the values deeply instead of sharing them.
+
+        Returns:
+            This book.
+        """
+        if lb is not self:
+            for field in ("meta", "created_at", "updated_at"):
+                value = getattr(lb, field)
+                if getattr(self, field) != value:
+                    setattr(self, field, copy.deepcopy(value) if deep_copy else value)
+        return self
+
+    def copy(self, retain_contents: bool = True) -> Self:
+        """Makes a shallow copy, which has its own metadata and its own container of flow details.
+
+        Args:
+            retain_contents: whether the copy holds the same flow details, or none.
+        """
+        clone: Self = _duplicate(self)
+        clone.meta = dict(self.meta)
+        clone._flowdetails_by_id = dict(self._flowdetails_by_id) if retain_contents else {}
+        return clone
+
+    def to_dict(self, marshal_time: bool = False) -> dict[str, Any]:
+        """Returns the stored form, without the flow details.
+
+        Args:
+            marshal_time: give times as dictionaries of numbers instead of datetimes.
+        """
+        form = times.marshal if marshal_time else (lambda moment: moment)
+        return {
+            "name": self._name,
+            "meta": self.meta,
+            "uuid": self._uuid,
+            "updated_at": form(self.updated_at),
+            "created_at": form(self.created_at),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], unmarshal_time: bool = False) -> Self:
+        """Makes a book from its stored form.
+
+        Args:
+            data: the stored form; keys that a book has not are passed over.
+            unmarshal_time: whether the times are dictionaries of numbers.
+
+        Raises:
+            KeyError: a required key is missing.
+        """
+        updated_at, created_at = data["updated_at"], data["created_at"]
+        if unmarshal_time:
+            updated_at, created_at = times.unmarshal(updated_at), times.unmarshal(created_at)
+        book = cls(data["name"], data["uuid"])
+        book.meta = _own_meta(data)
+        book.updated_at = updated_at
+        book.created_at = created_at
+        return book
+
+    def _lines(self, indent: int) -> Iterator[str]:
+        blank = " " * indent
+        yield f"{blank}{type(self).__name__}: '{self._name}'"
+        yield f"{blank} - uuid = {self._uuid}"
+        yield from _meta_lines(self.meta, indent)
+        if self.created_at is not None:
+            yield f"{blank} - created_at = {self.created_at.isoformat()}"
+        if self.updated_at is not None:
+            yield f"{blank} - updated_at = {self.updated_at.isoformat()}"
+        for flow_detail in self:
+            yield from flow_detail._lines(indent + 1)
+
+    def pformat(self, indent: int = 0, linesep: str = os.linesep) -> str:
+        """Draws this book with everything in it, one line per attribute."""
+        return linesep.join(self._lines(indent))
+
+
+class FlowDetail:
+    """What is recorded about one flow: its state, metadata and atom details.
+
+    Args:
+        name: the name of the flow.
+        uuid: the identity of this record.
+    """
+
+    __slots__ = ("__weakref__", "_atomdetails_by_id", "_name", "_uuid", "meta", "state")
+    _SLOTS = ("_atomdetails_by_id", "_name", "_uuid", "meta", "state")
+
+    def __init__(self, name: str, uuid: str) -> None:
+        self._name = name
+        self._uuid = uuid
+        self._atomdetails_by_id: dict[str, AtomDetail] = {}
+        self.state: str | None = None
+        self.meta: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The name of the flow."""
+        return self._name
+
+    @property
+    def uuid(self) -> str:
+        """The identity of this record."""
+        return self._uuid
+
+    def add(self, ad: AtomDetail) -> None:
+        """Puts an atom detail in (replacing one of the same uuid)."""
+        self._atomdetails_by_id[ad.uuid] = ad
+
+    def find(self, ad_uuid: str) -> AtomDetail | None:
+        """Returns the atom detail of that uuid, or None."""
+        return self._atomdetails_by_id.get(ad_uuid)
+
+    def __iter__(self) -> Iterator[AtomDetail]:
+        return iter(self._atomdetails_by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._atomdetails_by_id)
+
+    def update(self, fd: FlowDetail) -> Self:
+        """Takes over state, metadata and the container of atom details; both then share them."""
+        if fd is not self:
+            self._atomdetails_by_id = fd._atomdetails_by_id
+            self.state = fd.state
+            self.meta = fd.meta
+        return self
+
+    def merge(self, fd: FlowDetail, deep_copy: bool = False) -> Self:
+        """Takes over state and metadata where they differ; contained atoms, name and uuid stay.
+
+        Args:
+            fd: the flow detail to take from.
+            deep_copy: copy the metadata deeply instead of sharing it.
+
+        Returns:
+            This flow detail.
+        """
+        if fd is not self:
+            if self.meta != fd.meta:
+                self.meta = copy.deepcopy(fd.meta) if deep_copy else fd.meta
+            if self.state != fd.state:
+                self.state = fd.state
+        return self
+
+    def copy(self, retain_contents: bool = True) -> Self:
+        """Makes a shallow copy, which has its own metadata and its own container of atom details.
+
+        Args:
+            retain_contents: whether the copy holds the same atom details, or none.
+        """
+        clone: Self = _duplicate(self)
+        clone.meta = dict(self.meta)
+        clone._atomdetails_by_id = dict(self._atomdetails_by_id) if retain_contents else {}
+        return clone
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the stored form, without the atom details."""
+        return {"name": self._name, "meta": self.meta, "state": self.state, "uuid": self._uuid}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Makes a flow detail from its stored form.
+
+        Raises:
+            KeyError: name or uuid is missing.
+        """
+        flow_detail = cls(data["name"], data["uuid"])
+        flow_detail.state = data.get("state")
+        flow_detail.meta = _own_meta(data)
+        return flow_detail
+
+    def _lines(self, indent: int) -> Iterator[str]:
+        blank = " " * indent
+        yield f"{blank}{type(self).__name__}: '{self._name}'"
+        yield f"{blank} - uuid = {self._uuid}"
+        yield f"{blank} - state = {self.state}"
+        yield from _meta_lines(self.meta, indent)
+        for atom_detail in self:
+            yield from atom_detail._lines(indent + 1)
+
+    def pformat(self, indent: int = 0, linesep: str = os.linesep) -> str:
+        """Draws this flow detail with its atoms, one line per attribute."""
+        return linesep.join(self._lines(indent))
+
+
+class AtomDetail(abc.ABC):
+    """What is recorded about one atom: state, intention, results, failures and metadata.
+
+    Args:
+        name: the name of the atom.
+        uuid: the identity of this record.
+    """
+
+    __slots__ = (
+        "_name",
+        "_uuid",
+        "failure",
+        "intention",
+        "meta",
+        "results",
+        "revert_failure",
+        "revert_results",
+        "state",
+        "version",
+    )
+    _SLOTS = __slots__
+
+    def __init__(self, name: str, uuid: str) -> None:
+        self._name = name
+        self._uuid = uuid
+        self.state: str | None = None
+        self.intention: str | None = states.EXECUTE
+        self.results: Any = None
+        self.failure: ft.Failure | None = None
+        self.revert_results: Any = None
+        self.revert_failure: ft.Failure | None = None
+        self.meta: dict[str, Any] = {}
+        self.version: Any = None
+
+    @property
+    def name(self) -> str:
+        """The name of the atom."""
+        return self._name
+
+    @property
+    def uuid(self) -> str:
+        """The identity of this record."""
+        return self._uuid
+
+    @property
+    def last_results(self) -> Any:
+        """What the last execution gave."""
+        return self.results
+
+    def update(self, ad: AtomDetail) -> Self:
+        """Takes over every field of another atom detail by reference; name and uuid stay."""
+        if ad is not self:
+            self.state = ad.state
+            self.intention = ad.intention
+            self.meta = ad.meta
+            self.failure = ad.failure
+            self.results = ad.results
+            self.revert_results = ad.revert_results
+            self.revert_failure = ad.revert_failure
+            self.version = ad.version
+        return self
+
+    @abc.abstractmethod
+    def merge(self, other: AtomDetail, deep_copy: bool = False) -> Self:
+        """Takes over state, intention, and failures, metadata and version where they differ.
+
+        Args:
+            other: the atom detail to take from.
+            deep_copy: copy instead of sharing what is taken.
+
+        Returns:
+            This atom detail.
+        """
+        if other is not self:
+            self.state = other.state
+            self.intention = other.intention
+            for field in ("failure", "revert_failure"):
+                given = getattr(other, field)
+                if getattr(self, field) != given:
+                    setattr(self, field, (given.copy() if deep_copy else given) if given else None)
+            for field in ("meta", "version"):
+                value = getattr(other, field)
+                if getattr(self, field) != value:
+                    setattr(self, field, copy.deepcopy(value) if deep_copy else value)
+        return self
+
+    @abc.abstractmethod
+    def put(self, state: str, result: Any) -> bool:
+        """Records a state and what came with it; tells whether anything changed."""
+
+    @abc.abstractmethod
+    def reset(self, state: str) -> None:
+        """Forgets results and failures and goes to the given state."""
+
+    @abc.abstractmethod
+    def copy(self) -> Self:
+        """Makes a shallow copy, which has its own metadata."""
+        clone: Self = _duplicate(self)
+        clone.meta = dict(self.meta)
+        if type(self.version) is not str:
+            clone.version = copy.copy(self.version)
+        return clone
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the stored form, with failures as dictionaries."""
+        return {
+            "failure": self.failure.to_dict(include_args=True) if self.failure else None,
+            "revert_failure": self.revert_failure.to_dict(include_args=True) if self.revert_failure else None,
+            "meta": self.meta,
+            "name": self._name,
+            "results": self._stored_results(),
+            "revert_results": self.revert_results,
+            "state": self.state,
+            "version": self.version,
+            "intention": self.intention,
+            "uuid": self._uuid,
+        }
+
+    def _stored_results(self) -> Any:
+        return self.results
+
+    @classmethod
+    def _read_results(cls, stored: Any) -> Any:
+        return stored
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Makes an atom detail from its stored form; what is missing becomes None.
+
+        Raises:
+            KeyError: name or uuid is missing.
+        """
+        detail = cls(data["name"], data["uuid"])
+        detail.state = data.get("state")
+        detail.intention = data.get("intention")
+        detail.results = cls._read_results(data.get("results"))
+        detail.revert_results = data.get("revert_results")
+        detail.version = data.get("version")
+        detail.meta = _own_meta(data)
+        failure, revert_failure = data.get("failure"), data.get("revert_failure")
+        if failure:
+            detail.failure = ft.Failure.from_dict(failure)
+        if revert_failure:
+            detail.revert_failure = ft.Failure.from_dict(revert_failure)
+        return detail
+
+    # Results are compared by identity: a user's __eq__ may be expensive, raise, or return no truth value.
+    @abc.abstractmethod
+    def outcome(self, state: str, result: Any) -> dict[str, Any]:
+        """Tells which fields get which new values when an execution or reversion ends so; changes nothing."""
+
+    def _note_clear(self, fields: dict[str, Any], *names: str) -> None:
+        for name in names:
+            if getattr(self, name) is not None:
+                fields[name] = None
+
+    def _put(self, fields: dict[str, Any]) -> bool:
+        for name, value in fields.items():
+            setattr(self, name, value)
+        return bool(fields)
+
+    def _lines(self, indent: int) -> Iterator[str]:
+        blank = " " * indent
+        version = self.version
+        if isinstance(version, tuple | list):
+            version = ".".join(str(part) for part in version)
+        yield f"{blank}{type(self).__name__}: '{self._name}'"
+        yield f"{blank} - uuid = {self._uuid}"
+        yield f"{blank} - state = {self.state}"
+        yield f"{blank} - version = {version}"
+        yield f"{blank} - results = {self.results!s}"
+        yield f"{blank} - failure = {bool(self.failure)}"
+        yield from _meta_lines(self.meta, indent)
+
+    def pformat(self, indent: int = 0, linesep: str = os.linesep) -> str:
+        """Draws this atom detail, one line per attribute."""
+        return linesep.join(self._lines(indent))
+
+
+class TaskDetail(AtomDetail):
+    """What is recorded about one task."""
+
+    __slots__ = ()
+
+    def reset(self, state: str) -> None:
+        """Forgets results and failures and goes to the given state; metadata and version stay."""
+        self.results = self.failure = self.revert_results = self.revert_failure = None
+        self.state = state
+        self.intention = states.EXECUTE
+
+    def put(self, state: str, result: Any) -> bool:
+        """Records a state and the result or failure that came with it.
+
+        Args:
+            state: the new state.
+            result: a result, or the failure for the two states of failure.
+
+        Returns:
+            Whether anything changed.
+        """
+        return self._put(self.outcome(state, result))
+
+    def outcome(self, state: str, result: Any) -> dict[str, Any]:
+        """Tells which fields get which new values when an execution or reversion ends so; changes nothing.
+
+        Args:
+            state: the new state.
+            result: a result, or the failure for the two states of failure.
+
+        Returns:
+            Field name -> new value, for the fields that change.
+        """
+        fields: dict[str, Any] = {}
+        if self.state != state:
+            fields["state"] = state
+        if state == states.SUCCESS:
+            if self.results is not result:
+                fields["results"] = result
+            self._note_clear(fields, "revert_results", "revert_failure", "failure")
+        elif state == states.FAILURE:
+            if self.failure != result:
+                fields["failure"] = result
+            self._note_clear(fields, "results", "revert_results", "revert_failure")
+        elif state == states.REVERTED:
+            if self.revert_results is not result:
+                fields["revert_results"] = result
+            self._note_clear(fields, "revert_failure")
+        elif state == states.REVERT_FAILURE:
+            if self.revert_failure != result:
+                fields["revert_failure"] = result
+            self._note_clear(fields, "results", "revert_results")
+        return fields
+
+    def merge(self, other: AtomDetail, deep_copy: bool = False) -> Self:
+        """Takes over the other's fields; results always by reference, since they may not be copyable.
+
+        Raises:
+            NotImplementedError: the other is no task detail.
+        """
+        if not isinstance(other, TaskDetail):
+            msg = f"Task detail '{self._name}' can take over a task detail only, not {other!r}"
+            raise exc.NotImplementedError(msg)
+        if other is not self:
+            super().merge(other, deep_copy=deep_copy)
+            self.results = other.results
+            self.revert_results = other.revert_results
+        return self
+
+    def copy(self) -> Self:
+        """Makes a shallow copy, which has its own metadata and shares the results."""
+        return super().copy()
+
+
+class RetryDetail(AtomDetail):
+    """What is recorded about one retry; its results are the history of attempts."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str, uuid: str) -> None:
+        super().__init__(name, uuid)
+        self.results: list[Attempt] = []
+
+    def _last_attempt(self) -> Attempt:
+        try:
+            return self.results[-1]
+        except IndexError as e:
+            msg = f"Retry '{self._name}' has made no attempt yet, so it has no last results"
+            raise exc.NotFound(msg, cause=e) from e
+
+    @property
+    def last_results(self) -> Any:
+        """What execute returned in the newest attempt.
+
+        Raises:
+            NotFound: there was no attempt yet.
+        """
+        return self._last_attempt()[0]
+
+    @property
+    def last_failures(self) -> dict[str, ft.Failure]:
+        """The failures collected under the newest attempt, by atom name.
+
+        Raises:
+            NotFound: there was no attempt yet.
+        """
+        return self._last_attempt()[1]
+
+    def reset(self, state: str) -> None:
+        """Forgets history and failures and goes to the given state; metadata and version stay."""
+        self.results = []
+        self.failure = self.revert_results = self.revert_failure = None
+        self.state = state
+        self.intention = states.EXECUTE
+
+    def put(self, state: str, result: Any) -> bool:
+        """Records a state and what came with it; a success begins a new attempt in the history.
+
+        Args:
+            state: the new state.
+            result: a result, or the failure for the two states of failure.
+
+        Returns:
+            Whether anything changed.
+        """
+        return self._put(self.outcome(state, result))
+
+    def outcome(self, state: str, result: Any) -> dict[str, Any]:
+        """Tells which fields get which new values when an execution or reversion ends so; changes nothing.
+
+        Args:
+            state: the new state.
+            result: a result, or the failure for the two states of failure.
+
+        Returns:
+            Field name -> new value, for the fields that change.
+        """
+        fields: dict[str, Any] = {}
+        if self.state != state:
+            fields["state"] = state
+        if state == states.SUCCESS:
+            fields["results"] = [*self.results, (result, {})]
+            self._note_clear(fields, "failure", "revert_failure", "revert_results")
+        elif state == states.FAILURE:
+            if self.failure != result:
+                fields["failure"] = result
+            self._note_clear(fields, "revert_results", "revert_failure")
+        elif state == states.REVERTED:
+            if self.revert_results is not result:
+                fields["revert_results"] = result
+            self._note_clear(fields, "revert_failure")
+        elif state == states.REVERT_FAILURE:
+            if self.revert_failure != result:
+                fields["revert_failure"] = result
+            self._note_clear(fields, "revert_results")
+        return fields
+
+    def merge(self, other: AtomDetail, deep_copy: bool = False) -> Self:
+        """Takes over the other's fields; the history is rebuilt, its results by reference.
+
+        Raises:
+            NotImplementedError: the other is no retry detail.
+        """
+        if not isinstance(other, RetryDetail):
+            msg = f"Retry detail '{self._name}' can take over a retry detail only, not {other!r}"
+            raise exc.NotImplementedError(msg)
+        if other is not self:
+            super().merge(other, deep_copy=deep_copy)
+            self.results = _copied_history(other.results, deep_copy)
+            self.revert_results = other.revert_results
+        return self
+
+    def copy(self) -> Self:
+        """Makes a shallow copy, which has its own metadata and history and shares the results in it."""
+        clone = super().copy()
+        clone.results = _copied_history(self.results, deep_copy=False)
+        return clone
+
+    def _stored_results(self) -> Any:
+        return stored_history(self.results)
+
+    @classmethod
+    def _read_results(cls, stored: Any) -> list[Attempt]:
+        return [
+            (result, {name: ft.Failure.from_dict(failure) for name, failure in failures.items()})
+            for result, failures in stored or ()
+        ]
+
+
+def _copied_history(history: Iterable[Attempt], deep_copy: bool) -> list[Attempt]:
+    if deep_copy:
+        return [(result, {name: f.copy() for name, f in failures.items()}) for result, failures in history]
+    return [(result, dict(failures)) for result, failures in history]
+
+
+def stored_history(history: Iterable[Attempt] | None) -> list[tuple[Any, dict[str, Any]]]:
+    """Returns the stored form of a retry's history: the same pairs, with failures as dictionaries."""
+    return [
+        (result, {name: failure.to_dict(include_args=True) for name, failure in failures.items()})
+        for result, failures in history or ()
+    ]
+
+
+_CLASS_BY_TYPE: dict[str, type[AtomDetail]] = {"RETRY_DETAIL": RetryDetail, "TASK_DETAIL": TaskDetail}
+_TYPE_BY_CLASS: dict[type, str] = {cls: name for name, cls in _CLASS_BY_TYPE.items()}
+
+ATOM_TYPES = list(_CLASS_BY_TYPE)
+
+
+def atom_detail_class(atom_type: str) -> type[AtomDetail]:
+    """Returns the class of atom details that a stored type stands for.
+
+    Raises:
+        TypeError: there is no such type.
+    """
+    try:
+        return _CLASS_BY_TYPE[atom_type]
+    except (KeyError, TypeError):
+        msg = f"Unknown atom type {atom_type!r}, expected one of {', '.join(ATOM_TYPES)}"
+        raise TypeError(msg) from None
+
+
+def atom_detail_type(atom_detail: AtomDetail) -> str:
+    """Returns the stored type of an atom detail, by its exact class.
+
+    Raises:
+        TypeError: the class is none of those that can be stored.
+    """
+    try:
+        return _TYPE_BY_CLASS[type(atom_detail)]
+    except KeyError:
+        msg = f"Unknown atom detail {atom_detail!r} of {type(atom_detail)}, only {', '.join(ATOM_TYPES)} can be stored"
+        raise TypeError(msg) from None

@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How records are laid out in anything that has paths: folders of items, and links that tell what belongs to what."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from taskflow import exceptions as exc
+from taskflow.persistence import base, models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    Detail = models.LogBook | models.FlowDetail | models.AtomDetail
+
+D = TypeVar("D", models.LogBook, models.FlowDetail, models.AtomDetail)
+
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
+def _same_form(one: Any, other: Any) -> bool:
+    """Tells whether two stored forms are the same, without ever asking a user's class for its opinion."""
+    if one is other:
+        return True
+    kind = type(one)
+    if kind is not type(other):
+        return False
+    if kind in _SCALARS:
+        return bool(one == other)
+    if kind is dict:
+        return (
+            len(one) == len(other)
+            and list(one) == list(other)
+            and all(map(_same_form, one.values(), other.values()))
+            and all(map(_same_form, one, other))
+        )
+    if kind is list or kind is tuple:
+        return len(one) == len(other) and all(map(_same_form, one, other))
+    return False
+
+
+def stored_value(detail: Detail, field: str, value: Any) -> Any:
+    """Returns the stored form of one field of a detail."""
+    if field in {"failure", "revert_failure"}:
+        return value.to_dict(include_args=True) if value else None
+    if field == "results" and isinstance(detail, models.RetryDetail):
+        return models.stored_history(value)
+    return value
+
+
+def gather_changes(changes: Sequence[base.Change]) -> list[tuple[Any, Mapping[str, Any]]]:
+    """Joins the changes that concern the same detail, later ones winning."""
+    gathered: dict[int, tuple[Any, Mapping[str, Any]]] = {}
+    for detail, fields in changes:
+        earlier = gathered.get(id(detail))
+        gathered[id(detail)] = (detail, fields if earlier is None else {**earlier[1], **fields})
+    return list(gathered.values())
+
+
+class PathBasedBackend(base.Backend):
+    """A backend whose records have paths.
+
+    Args:
+        conf: the options; ``path`` is the root of all paths.
+    """
+
+    DEFAULT_PATH: ClassVar[str | None] = None
+
+    def __init__(self, conf: dict[str, Any] | None) -> None:
+        super().__init__(conf)
+        self._path = self._conf.get("path") or self.DEFAULT_PATH
+
+    @property
+    def path(self) -> Any:
+        """The root of all paths."""
+        return self._path
+
+
+class PathBasedConnection(base.Connection):
+    """Reads and writes records through a few operations on paths, which subclasses provide.
+
+    The layout, under the backend's root::
+
+        books/<book>                  a log book
+        books/<book>/<flow>           a link to flow_details/<flow>
+        flow_details/<flow>           a flow detail
+        flow_details/<flow>/<atom>    a link to atom_details/<atom>
+        atom_details/<atom>           an atom detail in its envelope
+
+    Args:
+        backend: the backend that this connection belongs to.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    @property
+    def backend(self) -> Any:
+        """The backend that this connection belongs to."""
+        return self._backend
+
+    @property
+    def book_path(self) -> str:
+        """Where the log books are."""
+        return self._join_path(self._backend.path, "books")
+
+    @property
+    def flow_path(self) -> str:
+        """Where the flow details are."""
+        return self._join_path(self._backend.path, "flow_details")
+
+    @property
+    def atom_path(self) -> str:
+        """Where the atom details are."""
+        return self._join_path(self._backend.path, "atom_details")
+
+    @abc.abstractmethod
+    def _join_path(self, *parts: str) -> str:
+        """Joins parts of a path."""
+
+    @abc.abstractmethod
+    def _get_item(self, path: str) -> Any:
+        """Returns the item at a path, decoded.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+    @abc.abstractmethod
+    def _set_item(self, path: str, value: Any, transaction: Any) -> None:
+        """Creates or replaces the item at a path."""
+
+    @abc.abstractmethod
+    def _del_tree(self, path: str, transaction: Any) -> None:
+        """Removes a path with everything below it."""
+
+    @abc.abstractmethod
+    def _get_children(self, path: str) -> list[str]:
+        """Returns the names of what lies directly below a path."""
+
+    @abc.abstractmethod
+    def _ensure_path(self, path: str) -> None:
+        """Makes a path with all its parents, where missing."""
+
+    @abc.abstractmethod
+    def _create_link(self, src_path: str, dest_path: str, transaction: Any) -> None:
+        """Makes the second path a link to the first one, if it is not one already."""
+
+    @abc.abstractmethod
+    def _transaction(self) -> AbstractContextManager[Any]:
+        """Returns a context manager that yields the transaction object and ends it."""
+
+    # -- between details and items
+
+    def _path_of(self, detail: Detail) -> str:
+        if isinstance(detail, models.AtomDetail):
+            return self._join_path(self.atom_path, detail.uuid)
+        if isinstance(detail, models.FlowDetail):
+            return self._join_path(self.flow_path, detail.uuid)
+        if isinstance(detail, models.LogBook):
+            return self._join_path(self.book_path, detail.uuid)
+        msg = f"No path for {detail!r}: only log books, flow details and atom details can be stored"
+        raise exc.StorageFailure(msg)
+
+    def _serialize(self, detail: Detail) -> dict[str, Any]:
+        if isinstance(detail, models.AtomDetail):
+            return base._format_atom(detail)
+        if isinstance(detail, models.FlowDetail):
+            return detail.to_dict()
+        if isinstance(detail, models.LogBook):
+            return detail.to_dict(marshal_time=True)
+        msg = f"Can not write {detail!r}: only log books, flow details and atom details can be stored"
+        raise exc.StorageFailure(msg)
+
+    def _deserialize(self, cls: type[D], data: Any) -> D:
+        if issubclass(cls, models.AtomDetail):
+            return models.atom_detail_class(data["type"]).from_dict(data["atom"])  # type: ignore[return-value]
+        if issubclass(cls, models.FlowDetail):
+            return cls.from_dict(data)
+        if issubclass(cls, models.LogBook):
+            return cls.from_dict(data, unmarshal_time=True)
+        msg = f"Can not read {cls!r}: only log books, flow details and atom details can be stored"
+        raise exc.StorageFailure(msg)
+
+    def _item_of(self, kind: str, folder: str, uuid: str) -> Any:
+        try:
+            item = self._get_item(self._join_path(folder, uuid))
+        except exc.NotFound as e:
+            raise exc.NotFound(f"No {kind} with uuid {uuid!r} is stored", cause=e) from e
+        if item is None:
+            # A bare folder, for instance the parent of all books if the uuid is empty.
+            raise exc.NotFound(f"No {kind} with uuid {uuid!r} is stored")
+        return item
+
+    def _merge_into_stored(self, detail: Any, transaction: Any, ignore_missing: bool) -> Any:
+        path = self._path_of(detail)
+        try:
+            item = self._get_item(path)
+        except exc.NotFound as e:
+            if not ignore_missing:
+                msg = f"{type(detail).__name__} '{detail.name}' ({detail.uuid}) is not stored, save it first"
+                raise exc.NotFound(msg, cause=e) from e
+            self._set_item(path, self._serialize(detail), transaction)
+            return detail
+        kind = models.AtomDetail if isinstance(detail, models.AtomDetail) else type(detail)
+        stored = self._deserialize(kind, item)
+        stored.merge(detail)
+        merged = self._serialize(stored)
+        if not _same_form(merged, item):
+            self._set_item(path, merged, transaction)
+        return stored
+
+    def _merge_flow(self, flow_detail: models.FlowDetail, transaction: Any, ignore_missing: bool) -> None:
+        self._merge_into_stored(flow_detail, transaction, ignore_missing)
+        flow_path = self._path_of(flow_detail)
+        for atom_detail in flow_detail:
+            self._merge_into_stored(atom_detail, transaction, ignore_missing=True)
+            # The link comes last, so that nobody meets a link to what is not there yet.
+            self._create_link(self._path_of(atom_detail), self._join_path(flow_path, atom_detail.uuid), transaction)
+
+    # -- the operations of a connection
+
+    def close(self) -> None:
+        """Does nothing: such a connection holds nothing."""
+
+    def upgrade(self) -> None:
+        """Makes the three folders where they are missing."""
+        for path in (self.book_path, self.flow_path, self.atom_path):
+            self._ensure_path(path)
+
+    def clear_all(self) -> None:
+        """Removes the three folders with everything in them; upgrade() makes them anew."""
+        with self._transaction() as transaction:
+            for path in (self.book_path, self.flow_path, self.atom_path):
+                self._del_tree(path, transaction)
+
+    def save_logbook(self, book: models.LogBook) -> models.LogBook:
+        """Creates a book or merges it into the stored one, with everything in it; returns the argument."""
+        with self._transaction() as transaction:
+            self._merge_into_stored(book, transaction, ignore_missing=True)
+            book_path = self._path_of(book)
+            for flow_detail in book:
+                self._merge_flow(flow_detail, transaction, ignore_missing=True)
+                link = self._join_path(book_path, flow_detail.uuid)
+                self._create_link(self._path_of(flow_detail), link, transaction)
+        return book
+
+    def update_flow_details(self, flow_detail: models.FlowDetail, ignore_missing: bool = False) -> models.FlowDetail:
+        """Merges a flow detail into the stored one, with its atom details, and returns the argument.
+
+        Args:
+            flow_detail: what to store.
+            ignore_missing: create the flow detail if it is not stored.
+
+        Raises:
+            NotFound: it is not stored, and is not to be created.
+        """
+        with self._transaction() as transaction:
+            self._merge_flow(flow_detail, transaction, ignore_missing)
+        return flow_detail
+
+    def update_atom_details(self, atom_detail: models.AtomDetail, ignore_missing: bool = False) -> models.AtomDetail:
+        """Merges an atom detail into the stored one and returns the result.
+
+        Args:
+            atom_detail: what to store.
+            ignore_missing: create the atom detail if it is not stored.
+
+        Raises:
+            NotFound: it is not stored, and is not to be created.
+        """
+        with self._transaction() as transaction:
+            merged: models.AtomDetail = self._merge_into_stored(atom_detail, transaction, ignore_missing)
+        return merged
+
+    def destroy_logbook(self, book_uuid: str) -> None:
+        """Removes a book with its flow details and their atom details.
+
+        Raises:
+            NotFound: there is no such book.
+        """
+        self._item_of("log book", self.book_path, book_uuid)
+        with self._transaction() as transaction:
+            book_path = self._join_path(self.book_path, book_uuid)
+            for flow_uuid in self._get_children(book_path):
+                flow_path = self._join_path(self.flow_path, flow_uuid)
+                for atom_uuid in self._get_children(flow_path):
+                    self._del_tree(self._join_path(self.atom_path, atom_uuid), transaction)
+                self._del_tree(flow_path, transaction)
+            self._del_tree(book_path, transaction)
+
+    def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
+        """Reads all books, in no particular order."""
+        for book_uuid in self._get_children(self.book_path):
+            yield self.get_logbook(book_uuid, lazy=lazy)
+
+    def get_logbook(self, book_uuid: str, lazy: bool = False) -> models.LogBook:
+        """Reads a book, without its flow details if lazy.
+
+        Raises:
+            NotFound: there is no such book.
+        """
+        book = self._deserialize(models.LogBook, self._item_of("log book", self.book_path, book_uuid))
+        if not lazy:
+            # Reading must not look like a change: LogBook.add() would note the time.
+            updated_at = book.updated_at
+            for flow_detail in self.get_flows_for_book(book_uuid):
+                book.add(flow_detail)
+            book.updated_at = updated_at
+        return book
+
+    def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[models.FlowDetail]:
+        """Reads the flow details of a book, without their atom details if lazy."""
+        for flow_uuid in self._get_children(self._join_path(self.book_path, book_uuid)):
+            yield self.get_flow_details(flow_uuid, lazy=lazy)
+
+    def get_flow_details(self, flow_uuid: str, lazy: bool = False) -> models.FlowDetail:
+        """Reads a flow detail, without its atom details if lazy.
+
+        Raises:
+            NotFound: there is no such flow detail.
+        """
+        flow_detail = self._deserialize(models.FlowDetail, self._item_of("flow detail", self.flow_path, flow_uuid))
+        if not lazy:
+            for atom_detail in self.get_atoms_for_flow(flow_uuid):
+                flow_detail.add(atom_detail)
+        return flow_detail
+
+    def get_atoms_for_flow(self, flow_uuid: str) -> Iterator[models.AtomDetail]:
+        """Reads the atom details of a flow detail."""
+        for atom_uuid in self._get_children(self._join_path(self.flow_path, flow_uuid)):
+            yield self.get_atom_details(atom_uuid)
+
+    def get_atom_details(self, atom_uuid: str) -> models.AtomDetail:
+        """Reads an atom detail.
+
+        Raises:
+            NotFound: there is no such atom detail.
+        """
+        item = self._item_of("atom detail", self.atom_path, atom_uuid)
+        return self._deserialize(models.AtomDetail, item)  # type: ignore[type-abstract]
+
+    def write(
+        self,
+        flow_detail: models.FlowDetail,
+        changes: Sequence[base.Change],
+        added: Sequence[models.AtomDetail] = (),
+    ) -> Sequence[models.AtomDetail]:
+        """Writes one unit of work; only the items that change are read and written.
+
+        See Connection.write() of the base module. Atom details that somebody else stored are not looked for.
+        """
+        with self._transaction() as transaction:
+            items: list[tuple[str, Any]] = []
+            for detail, fields in gather_changes(changes):
+                values = {field: stored_value(detail, field, value) for field, value in fields.items()}
+                if isinstance(detail, models.AtomDetail):
+                    item = self._item_of(f"detail of atom '{detail.name}'", self.atom_path, detail.uuid)
+                    new = {**item, "atom": {**item["atom"], **values}}
+                else:
+                    item = self._item_of(f"detail of flow '{detail.name}'", self.flow_path, detail.uuid)
+                    new = {**item, **values}
+                if not _same_form(new, item):
+                    items.append((self._path_of(detail), new))
+            if added:
+                self._item_of(f"detail of flow '{flow_detail.name}'", self.flow_path, flow_detail.uuid)
+            for path, item in items:
+                self._set_item(path, item, transaction)
+            flow_path = self._path_of(flow_detail)
+            for atom_detail in added:
+                self._merge_into_stored(atom_detail, transaction, ignore_missing=True)
+                self._create_link(self._path_of(atom_detail), self._join_path(flow_path, atom_detail.uuid), transaction)
+        return ()
