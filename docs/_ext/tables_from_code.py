@@ -85,7 +85,8 @@ def picture(names: Sequence[str], pairs: Iterable[tuple[str, str]]) -> str:
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" role="img" '
-            'class="state-machine" style="max-width: 100%" font-family="monospace" font-size="13" fill="none" stroke="currentColor">'
+            'class="state-machine" style="max-width: 100%" font-family="monospace" '
+            'font-size="13" fill="none" stroke="currentColor">'
         ),
         (
             '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
