@@ -4,6 +4,7 @@
 import ast
 import importlib
 import importlib.metadata
+import importlib.util
 import pathlib
 import re
 import sys
@@ -97,3 +98,39 @@ def test_the_licence_is_the_full_text():
     assert PROJECT["license"] == "Apache-2.0"
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def floors():
+    """Returns the module tools/check_floors.py."""
+    spec = importlib.util.spec_from_file_location("check_floors", TOP / "tools" / "check_floors.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_package_imports_down_the_floors_only():
+    wrong, counts = floors().check(TOP / "taskflow")
+    assert wrong == []
+    assert counts["module level"] > 0
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param({"task": "from taskflow import engines"}, "floor 2.*floor 4.*module level", id="up"),
+        pytest.param({"task": "def f():\n from taskflow.engines import run"}, "inside a function", id="in-function"),
+        pytest.param({"task": "if TYPE_CHECKING:\n import taskflow.engines"}, "for type checkers", id="typing"),
+        pytest.param({"task": "import taskflow.flow", "flow": "from . import task"}, "^circle: ", id="circle"),
+        pytest.param({"task": "from taskflow import atom"}, None, id="missing-attribute-is-not-a-module"),
+        pytest.param({"task": "import taskflow.atom"}, "does not exist", id="missing-module"),
+        pytest.param({"attic": ""}, "stands on no floor", id="new-module"),
+        pytest.param({"engines": "from taskflow import task", "task": ""}, None, id="down"),
+    ],
+)
+def test_imports_against_the_floors_are_found(files, expected, tmp_path):
+    package = tmp_path / "taskflow"
+    package.mkdir()
+    for name, text in {"__init__": "", "engines": "", **files}.items():
+        (package / f"{name}.py").write_text(text, encoding="utf-8")
+    wrong, _ = floors().check(package)
+    assert [bool(re.search(expected or "$^", line)) for line in wrong] == [True] * (expected is not None)
