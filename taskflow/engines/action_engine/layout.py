@@ -1,0 +1,539 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does a flow look like as integers: its nodes, their links, their nesting, and who precedes whom?"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from taskflow import exceptions as exc
+from taskflow import flow as flows
+from taskflow import task as tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+TASK, RETRY, FLOW, FLOW_END = range(4)
+
+# How the children of a flow are ordered; the first two answer "who precedes whom" without looking at links.
+UNRELATED, CHAIN, GRAPH = range(3)
+
+# A decider on a link: index of the link's source, the callable, and its depth (None: the widest).
+EdgeDecider = tuple[int, Any, Any]
+
+
+class Layout:
+    """The nodes of a compiled flow, numbered so that a flow's content lies between its entry and its end.
+
+    Numbers follow the nesting: a flow's entry, its retry, its children in the flow's own order, its end. A child
+    that must wait for another has the higher number, unless a flow class iterates against its own links
+    (``regular`` is false then). Everything here is fixed once built.
+    """
+
+    __slots__ = (
+        "_by_symbol",
+        "_entries",
+        "_graph_labels",
+        "_graph_order",
+        "_names",
+        "_numbers",
+        "_order",
+        "children_of",
+        "deciders",
+        "end_of",
+        "items",
+        "kinds",
+        "links_of",
+        "names",
+        "parent",
+        "pattern",
+        "pred",
+        "regular",
+        "retry_of",
+        "root",
+        "succ",
+    )
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        self.items: list[Any] = []
+        self.kinds = bytearray()
+        self.names: list[Any] = []
+        self.succ: list[tuple[int, ...]] = []
+        self.pred: list[tuple[int, ...]] = []
+        self.parent: list[int] = []
+        self.retry_of: list[int] = []
+        self.end_of: dict[int, int] = {}
+        self.children_of: dict[int, list[int]] = {}
+        self.pattern: dict[int, int] = {}
+        self.links_of: dict[int, list[tuple[int, int, Any]]] = {}
+        self.deciders: dict[int, list[EdgeDecider]] = {}
+        self.regular = True
+        self._entries: dict[int, int] = {}
+        self._numbers: dict[int, int] | None = None
+        self._names: dict[Any, int] | None = None
+        self._by_symbol: dict[Any, list[int]] | None = None
+        self._graph_order: Sequence[int] | None = None
+        self._order: Sequence[int] | None = None
+        self._graph_labels: dict[int, _GraphLabels] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    # -- orders ----------------------------------------------------------------------------------------------------
+
+    @property
+    def graph_order(self) -> Sequence[int]:
+        """Node numbers in the order in which the public execution graph holds them (a retry after its children)."""
+        if self._graph_order is None:
+            if RETRY not in self.kinds:
+                self._graph_order = range(len(self.items))
+            else:
+                order: list[int] = []
+                waiting: list[int] = []
+                for i, kind in enumerate(self.kinds):
+                    if kind == FLOW:
+                        waiting.append(-1)
+                    elif kind == RETRY:
+                        waiting[-1] = i
+                        continue
+                    elif kind == FLOW_END:
+                        retry = waiting.pop()
+                        if retry >= 0:
+                            order.append(retry)
+                    order.append(i)
+                self._graph_order = order
+        return self._graph_order
+
+    @property
+    def order(self) -> Sequence[int]:
+        """Node numbers such that every node comes after all of its predecessors."""
+        if self._order is None:
+            self._order = range(len(self.items)) if self.regular else self._sorted()
+        return self._order
+
+    def _sorted(self) -> list[int]:
+        missing = [len(p) for p in self.pred]
+        order = [i for i, n in enumerate(missing) if n == 0]
+        for i in order:
+            for s in self.succ[i]:
+                missing[s] -= 1
+                if missing[s] == 0:
+                    order.append(s)
+        if len(order) != len(missing):
+            stuck = sorted(str(self.names[i]) for i, n in enumerate(missing) if n)
+            raise exc.CompilationFailure(
+                f"The links of {str(self.root)!r} form a cycle through {', '.join(stuck[:10])}; remove one of them"
+            )
+        return order
+
+    def atoms(self) -> Iterator[int]:
+        """Numbers of the tasks and retries, in graph order."""
+        kinds = self.kinds
+        return (i for i in self.graph_order if kinds[i] <= RETRY)
+
+    def links(self, flow: int) -> list[tuple[int, int, Any]]:
+        """The links among the children of a flow: number left, number entered, snapshot of the metadata."""
+        kept = self.links_of.get(flow)
+        if kept is None:
+            kept = []
+            if self.pattern[flow] == CHAIN:
+                children = self.children_of[flow]
+                kept = [(self.end_of.get(u, u), v, None) for u, v in itertools.pairwise(children)]
+        return kept
+
+    def number_of(self, atom: Any) -> int:
+        """The number of a task or retry of this flow, -1 for anything else."""
+        if self._numbers is None:
+            kinds = self.kinds
+            self._numbers = {id(item): i for i, item in enumerate(self.items) if kinds[i] <= RETRY}
+        return self._numbers.get(id(atom), -1)
+
+    def named(self, name: Any) -> int:
+        """The number of the atom of that name, -1 for a name that no atom has."""
+        if self._names is None:
+            kinds = self.kinds
+            self._names = {n: i for i, n in enumerate(self.names) if kinds[i] <= RETRY}
+        return self._names.get(name, -1)
+
+    # -- who provides, who precedes ------------------------------------------------------------------------------
+
+    def providers_of(self, symbol: Any) -> Sequence[int]:
+        """Numbers, ascending, of the atoms that say to provide ``symbol``."""
+        index = self._by_symbol
+        if index is None:
+            index = {}
+            kinds = self.kinds
+            for i, item in enumerate(self.items):
+                if kinds[i] <= RETRY:
+                    for name in item.save_as:
+                        index.setdefault(name, []).append(i)
+            self._by_symbol = index
+        return index.get(symbol, ())
+
+    def visible_providers(self, symbol: Any, node: int) -> Iterator[list[int]]:
+        """Yield the providers of ``symbol`` that precede ``node``, nearest scope first, nearest provider first.
+
+        Only levels that hold a provider are yielded. Positions in the numbering descend from the nearest scope to
+        the outermost one, hence a walk downwards from ``node`` meets the providers in exactly that order; stretches
+        that cannot precede it (siblings that are not linked to it) are jumped over.
+        """
+        found = self.providers_of(symbol)
+        at = bisect.bisect_left(found, node) - 1
+        level: list[int] = []
+        level_flow = -1
+        while at >= 0:
+            candidate = found[at]
+            flow = self._meeting(candidate, node)
+            if self._before(flow, candidate, node):
+                if flow != level_flow and level:
+                    yield level
+                    level = []
+                level_flow = flow
+                level.append(candidate)
+                at -= 1
+            elif self.pattern[flow] == UNRELATED:
+                # Of this flow only its retry can still precede.
+                at = bisect.bisect_right(found, flow + 1, 0, at) - 1
+                if at >= 0 and found[at] == flow + 1 and self.kinds[flow + 1] != RETRY:
+                    at -= 1
+            else:
+                at = bisect.bisect_left(found, self._child(flow, candidate), 0, at + 1) - 1
+        if level:
+            yield level
+
+    def precedes(self, first: int, second: int) -> bool:
+        """Whether atom ``first`` has to end before atom ``second`` may start."""
+        return first != second and self._before(self._meeting(first, second), first, second)
+
+    def _meeting(self, a: int, b: int) -> int:
+        """The innermost flow that holds both; the two climb in turn, so the nearer one sets the cost."""
+        parent, end_of = self.parent, self.end_of
+        pa, pb = parent[a], parent[b]
+        while True:
+            if pa <= b <= end_of[pa]:
+                return pa
+            if pb <= a <= end_of[pb]:
+                return pb
+            pa, pb = parent[pa], parent[pb]
+
+    def _child(self, flow: int, node: int) -> int:
+        """The child of ``flow`` that is or holds ``node``."""
+        children = self.children_of[flow]
+        return children[bisect.bisect_right(children, node) - 1]
+
+    def _before(self, flow: int, first: int, second: int) -> bool:
+        retry = flow + 1 if self.kinds[flow + 1] == RETRY else -1
+        if first == retry:
+            return True
+        if second == retry:
+            return False
+        pattern = self.pattern[flow]
+        if pattern == CHAIN:
+            return first < second
+        if pattern == UNRELATED:
+            return False
+        labels = self._graph_labels.get(flow)
+        if labels is None:
+            labels = self._graph_labels[flow] = _GraphLabels(self, flow)
+        return labels.before(self._child(flow, first), self._child(flow, second))
+
+    def child_predecessors(self, child: int) -> list[int]:
+        """The siblings that ``child`` (a task, or a flow's entry) is linked from."""
+        found = []
+        for p in self.pred[child]:
+            kind = self.kinds[p]
+            if kind == FLOW_END:
+                found.append(self._entry_of(p))
+            elif kind == TASK:
+                found.append(p)
+        return found
+
+    def _entry_of(self, end: int) -> int:
+        return self._entries[id(self.items[end])]
+
+    # -- deciders --------------------------------------------------------------------------------------------------
+
+    def applying_deciders(self, node: int) -> list[EdgeDecider]:
+        """The deciders that are asked before atom ``node`` runs: on its own links, then on those of the flows it enters."""
+        found: list[EdgeDecider] = []
+        while True:
+            found.extend(self.deciders.get(node, ()))
+            entry = -1
+            for p in self.pred[node]:
+                if self.kinds[p] == FLOW:
+                    entry = p
+            if entry < 0:
+                return found
+            node = entry
+
+
+class _GraphLabels:
+    """Answers whether one child of a graph flow precedes another, mostly without walking.
+
+    Each child has a level (longest way from a start) and a place in a spanning forest of the links: a lower or equal
+    level says no, lying below in the forest says yes, and only what is left is walked for, backwards and bounded by
+    the level.
+    """
+
+    __slots__ = ("_known", "_last", "_layout", "_level", "_place")
+
+    def __init__(self, layout: Layout, flow: int) -> None:
+        self._layout = layout
+        children = layout.children_of[flow]
+        if not layout.regular:
+            wanted = set(children)
+            children = [i for i in layout.order if i in wanted]
+        level: dict[int, int] = {}
+        below: dict[int, list[int]] = {}
+        tops: list[int] = []
+        for child in children:
+            deepest, over = 0, -1
+            for p in layout.child_predecessors(child):
+                if level[p] >= deepest:
+                    deepest, over = level[p], p
+            level[child] = deepest + 1
+            if over < 0:
+                tops.append(child)
+            else:
+                below.setdefault(over, []).append(child)
+        place: dict[int, int] = {}
+        last: dict[int, int] = {}
+        stack = [(top, False) for top in reversed(tops)]
+        count = 0
+        while stack:
+            child, left = stack.pop()
+            if left:
+                last[child] = count
+                continue
+            count += 1
+            place[child] = count
+            stack.append((child, True))
+            stack.extend((c, False) for c in reversed(below.get(child, ())))
+        self._level, self._place, self._last = level, place, last
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def before(self, first: int, second: int) -> bool:
+        level = self._level
+        if level[first] >= level[second]:
+            return False
+        if self._place[first] <= self._place[second] <= self._last[first]:
+            return True
+        known = self._known.get((first, second))
+        if known is None:
+            known = self._known[first, second] = self._walk(first, second)
+        return known
+
+    def _walk(self, first: int, second: int) -> bool:
+        level, place = self._level, self._place
+        low, begin, end = level[first], place[first], self._last[first]
+        stack, seen = [second], {second}
+        while stack:
+            for p in self._layout.child_predecessors(stack.pop()):
+                if p == first or begin <= place[p] <= end:
+                    return True
+                if level[p] > low and p not in seen:
+                    seen.add(p)
+                    stack.append(p)
+        return False
+
+
+class _Open:
+    """A flow whose children are being numbered."""
+
+    __slots__ = ("children", "entry", "flow", "inherited", "rest", "retry")
+
+    def __init__(self, flow: Any, entry: int, rest: Iterator[Any], retry: int, inherited: int) -> None:
+        self.flow = flow
+        self.entry = entry
+        self.rest = rest
+        self.retry = retry
+        self.inherited = inherited
+        self.children: list[int] = []
+
+
+class Builder:
+    """Numbers a flow (or a lone task) in one walk with a stack of its own, hence at any depth of nesting."""
+
+    def __init__(self, root: Any) -> None:
+        self._layout = Layout(root)
+        self._kind_of_class: dict[type, int] = {}
+        self._seen: set[Any] = set()
+
+    def build(self) -> Layout:
+        layout = self._layout
+        if self._kind(layout.root, None) == TASK:
+            self._seen.add(layout.root)
+            self._node(layout.root, TASK, -1, -1)
+            return layout
+        open_flows = [self._enter(layout.root, -1, -1)]
+        nodes, kind_of = self._node, self._kind_of_class
+        seen = self._seen
+        while open_flows:
+            top = open_flows[-1]
+            entry, children = top.entry, top.children
+            governing = top.retry if top.retry >= 0 else top.inherited
+            for child in top.rest:
+                kind = kind_of.get(type(child), -1)
+                if kind < 0:
+                    kind = self._kind(child, top.flow)
+                if kind == TASK:
+                    before = len(seen)
+                    seen.add(child)
+                    if len(seen) == before:
+                        raise self._twice(child, top.flow)
+                    children.append(nodes(child, TASK, entry, governing))
+                else:
+                    inner = self._enter(child, entry, governing)
+                    children.append(inner.entry)
+                    open_flows.append(inner)
+                    break
+            else:
+                self._leave(top)
+                open_flows.pop()
+        return layout
+
+    def _kind(self, item: Any, holder: Any) -> int:
+        if isinstance(item, tasks.Task):
+            kind = TASK
+        elif isinstance(item, flows.Flow):
+            kind = FLOW
+        else:
+            where = "" if holder is None else f" in flow {holder.name!r}"
+            raise TypeError(
+                f"Unknown object '{item}' ({type(item)}) requested to compile{where}: only tasks and flows can be compiled"
+            )
+        self._kind_of_class[type(item)] = kind
+        return kind
+
+    def _twice(self, item: Any, holder: Any) -> ValueError:
+        where = "" if holder is None else f", met again in flow {holder.name!r},"
+        return ValueError(f"Object '{item}'{where} is already part of this flow: each item can be used once only")
+
+    def _node(self, item: Any, kind: int, parent: int, retry: int) -> int:
+        layout = self._layout
+        index = len(layout.items)
+        layout.items.append(item)
+        layout.kinds.append(kind)
+        layout.names.append(item.name)
+        layout.succ.append(())
+        layout.pred.append(())
+        layout.parent.append(parent)
+        layout.retry_of.append(retry)
+        return index
+
+    def _enter(self, flow: Any, parent: int, inherited: int) -> _Open:
+        if flow in self._seen:
+            raise self._twice(flow, None if parent < 0 else self._layout.items[parent])
+        self._seen.add(flow)
+        entry = self._node(flow, FLOW, parent, inherited)
+        self._layout._entries[id(flow)] = entry  # noqa: SLF001 - the builder fills what it builds
+        retry = -1
+        if flow.retry is not None:
+            if flow.retry in self._seen:
+                raise ValueError(
+                    f"Retry '{flow.retry}' of flow {flow.name!r} is already the retry of another flow: "
+                    "each flow needs a retry object of its own"
+                )
+            self._seen.add(flow.retry)
+            retry = self._node(flow.retry, RETRY, entry, inherited)
+        return _Open(flow, entry, iter(flow), retry, inherited)
+
+    def _leave(self, done: _Open) -> None:
+        layout = self._layout
+        entry, children = done.entry, done.children
+        end = self._node(done.flow, FLOW_END, layout.parent[entry], done.inherited)
+        layout.names[end] = f"{done.flow.name}[$]"
+        layout.end_of[entry] = end
+        layout.children_of[entry] = children
+        outgoing, incoming = self._link(done)
+        succ, pred, end_of = layout.succ, layout.pred, layout.end_of
+        # Entry, or the retry behind it, leads to whatever nothing else leads to; the end follows what leads nowhere.
+        first = entry
+        if done.retry >= 0:
+            succ[entry] = (done.retry,)
+            pred[done.retry] = (entry,)
+            first = done.retry
+        starts = [c for c in children if c not in incoming]
+        for c in starts:
+            pred[c] = (first,)
+        succ[first] = tuple(starts)
+        stops = []
+        for c in children:
+            leave = end_of.get(c, c)
+            if leave not in outgoing:
+                stops.append(leave)
+        if not children:
+            stops.append(first)
+        for leave in stops:
+            succ[leave] = (*succ[leave], end)
+        pred[end] = tuple(stops)
+
+    def _link(self, done: _Open) -> tuple[Any, Any]:
+        layout = self._layout
+        end_of = layout.end_of
+        number: dict[Any, int] = {layout.items[c]: c for c in done.children}
+        outgoing: dict[int, list[int]] = {}
+        incoming: dict[int, list[int]] = {}
+        kept: list[tuple[int, int, Any]] = []
+        chain = True
+        previous = -1
+        for u, v, meta in done.flow.iter_links():
+            source, target = number[u], number[v]
+            leave = end_of.get(source, source)
+            if leave in outgoing:
+                outgoing[leave].append(target)
+            else:
+                outgoing[leave] = [target]
+            if target in incoming:
+                incoming[target].append(leave)
+            else:
+                incoming[target] = [leave]
+            kept.append((leave, target, _snapshot(meta)))
+            if meta.get(flows.LINK_DECIDER) is not None:
+                layout.deciders.setdefault(target, []).append(
+                    (leave, meta[flows.LINK_DECIDER], meta.get(flows.LINK_DECIDER_DEPTH))
+                )
+            if source > target:
+                layout.regular = False
+            if chain:
+                chain = previous in (-1, source) and source < target
+                previous = target
+        for leave, targets in outgoing.items():
+            layout.succ[leave] = tuple(targets)
+        for target, leaves in incoming.items():
+            layout.pred[target] = tuple(leaves)
+        if not kept:
+            pattern = UNRELATED
+        elif chain and len(kept) == len(done.children) - 1:
+            pattern = CHAIN
+        else:
+            pattern = GRAPH
+        layout.pattern[done.entry] = pattern
+        if kept and (pattern == GRAPH or any(snapshot is not None for _, _, snapshot in kept)):
+            layout.links_of[done.entry] = kept
+        return outgoing, incoming
+
+
+def _snapshot(meta: dict[str, Any]) -> Any:
+    """A link's metadata as it is now, small: later changes of the flow must not show in what was compiled."""
+    if len(meta) == 1:
+        if meta.get(flows.LINK_INVARIANT) is True:
+            return None
+        reasons = meta.get(flows.LINK_REASONS)
+        if reasons is not None:
+            return tuple(reasons)
+    copied = dict(meta)
+    if flows.LINK_REASONS in copied:
+        copied[flows.LINK_REASONS] = set(copied[flows.LINK_REASONS])
+    return copied
+
+
+def metadata_of(snapshot: Any) -> dict[str, Any]:
+    """The link metadata that a snapshot was taken of."""
+    if snapshot is None:
+        return {flows.LINK_INVARIANT: True}
+    if isinstance(snapshot, tuple):
+        return {flows.LINK_REASONS: set(snapshot)}
+    return dict(snapshot)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How does what a step of the loop changed get saved, and then told?
+
+Changes are gathered and saved as one unit of work, at the latest before any code of the user runs: a task, a retry, a
+decider, a listener, or the caller of ``run_iter`` between two steps. Hence what is heard was saved before, and with
+nobody listening a step costs one unit of work: the outcome of what ended together with the start of what follows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskflow import states
+from taskflow import task as tasks
+from taskflow.engines.action_engine import layout as layouts
+
+if TYPE_CHECKING:
+    from taskflow import storage as storages
+    from taskflow.types import notifier as notifiers
+
+NO_RESULT: Any = object()
+
+
+class Recorder:
+    """Saves and tells the changes of atoms.
+
+    Args:
+        layout: The compiled flow.
+        details: Per node number, the record of that atom (``None`` for flow markers).
+        storage: Where to save.
+        notifier: Whom to tell.
+    """
+
+    __slots__ = ("_ahead", "_details", "_layout", "_notifier", "_own_progress", "_pending", "_storage", "_written")
+
+    def __init__(
+        self,
+        layout: layouts.Layout,
+        details: list[Any],
+        storage: storages.Storage,
+        notifier: notifiers.Notifier,
+    ) -> None:
+        self._layout = layout
+        self._details = details
+        self._storage = storage
+        self._notifier = notifier
+        self._pending: list[storages.Transition] = []
+        # Outcomes that are to be saved before they show: not saved yet, and saved.
+        self._ahead: dict[int, storages.Transition] = {}
+        self._written: dict[int, tuple[storages.Transition, Any]] = {}
+        # Per task class, whether it hears of progress in a method of its own.
+        self._own_progress: dict[type, bool] = {}
+
+    # -- gathering -------------------------------------------------------------------------------------------------
+
+    def note(self, i: int, fields: dict[str, Any], progress: float | None = None) -> None:
+        """Gather a change of atom ``i``."""
+        self._pending.append((self._details[i], fields, progress))
+
+    def outcome(self, i: int, state: str, result: Any, progress: float | None = None) -> None:
+        """Gather what came of atom ``i``, unless it has been saved ahead: then it only has to show."""
+        detail = self._details[i]
+        if self._ahead or self._written:
+            self._ahead.pop(i, None)
+            written = self._written.pop(i, None)
+            if written is not None and written[1] is detail.meta:
+                for name, value in written[0][1].items():
+                    setattr(detail, name, value)
+                return
+        self._pending.append((detail, self._changes(i, state, result), progress))
+
+    def ahead(self, i: int, state: str, result: Any, progress: float | None) -> None:
+        """Gather what came of atom ``i`` to be saved before it shows, with whatever is saved next."""
+        detail = self._details[i]
+        self._ahead[i] = (detail, self._changes(i, state, result), progress)
+
+    def _changes(self, i: int, state: str, result: Any) -> dict[str, Any]:
+        fields: dict[str, Any] = self._details[i].outcome(state, result)
+        if state == states.REVERTED and self._layout.kinds[i] == layouts.RETRY:
+            # Whatever attempts were made, they count no more.
+            fields["results"] = []
+        return fields
+
+    def flush(self) -> None:
+        """Save what was gathered, as one unit of work.
+
+        Raises:
+            StorageFailure: It could not be saved; it is forgotten then.
+        """
+        if self._pending or self._ahead:
+            pending, self._pending = self._pending, []
+            ahead, self._ahead = self._ahead, {}
+            if not ahead:
+                self._storage.commit(pending)
+                return
+            bases = {i: transition[0].meta for i, transition in ahead.items()}
+            self._storage.commit(pending, tuple(ahead.values()))
+            for i, transition in ahead.items():
+                self._written[i] = (transition, bases[i])
+
+    # -- telling -----------------------------------------------------------------------------------------------------
+
+    @property
+    def listened_to(self) -> bool:
+        """Whether anybody hears of atoms at all."""
+        return bool(len(self._notifier))
+
+    def tell(self, i: int, state: str, old_state: str | None, result: Any = NO_RESULT) -> None:
+        """Tell listeners that atom ``i`` is in a new state, once that is saved."""
+        if not self._notifier.has_listeners(state):
+            return
+        self.flush()
+        kind = "task" if self._layout.kinds[i] == layouts.TASK else "retry"
+        detail = self._details[i]
+        told = {f"{kind}_name": detail.name, f"{kind}_uuid": detail.uuid, "old_state": old_state}
+        if result is not NO_RESULT:
+            told["result"] = result
+        self._notifier.notify(state, told)
+
+    def tell_progress(self, i: int, progress: float) -> None:
+        """Let task ``i`` and those who listen to it know of progress that the engine made."""
+        task = self._layout.items[i]
+        own = self._own_progress.get(type(task))
+        if own is None:
+            own = type(task).update_progress is not tasks.Task.update_progress
+            self._own_progress[type(task)] = own
+        if own or (task._notifier is not None and task._notifier.has_listeners(tasks.EVENT_UPDATE_PROGRESS)):  # noqa: SLF001
+            self.flush()
+            task.update_progress(progress)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What follows when an atom has failed: who is asked, and what is to be undone?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskflow import retry as retries
+from taskflow import states
+
+if TYPE_CHECKING:
+    from taskflow import storage as storages
+    from taskflow.engines.action_engine import layout as layouts
+    from taskflow.engines.action_engine import plan as plans
+    from taskflow.engines.action_engine import recorder as recorders
+
+
+class Resolver:
+    """Asks the governing retries and turns their answer into intentions.
+
+    Args:
+        layout: The compiled flow.
+        plan: The scheduling of this run.
+        recorder: Saves the intentions.
+        storage: Knows histories and arguments.
+        defer_reverts: Whether a retry that answers REVERT leaves the decision to those around it.
+    """
+
+    def __init__(
+        self,
+        layout: layouts.Layout,
+        plan: plans.Plan,
+        recorder: recorders.Recorder,
+        storage: storages.Storage,
+        defer_reverts: bool,
+    ) -> None:
+        self._layout = layout
+        self._plan = plan
+        self._recorder = recorder
+        self._storage = storage
+        self._defer_reverts = defer_reverts
+
+    def resolve(self, i: int, failure: Any) -> None:
+        """Decide what follows from the failure of atom ``i`` and make it so.
+
+        Args:
+            i: The number of the atom.
+            failure: Its failure.
+
+        Raises:
+            ValueError: A retry answered what is no decision.
+        """
+        decision, retry = self._decide(i, failure)
+        plan, note = self._plan, self._recorder.note
+        if decision == retries.REVERT_ALL:
+            changed = plan.revert_all()
+        elif decision == retries.REVERT:
+            changed = plan.revert(retry)
+        else:
+            changed, wanted = plan.retry(retry)
+            if wanted:
+                note(retry, {"intention": states.RETRY})
+        for n in changed:
+            note(n, {"intention": states.REVERT})
+        plan.offer_revert(i)
+
+    def _decide(self, i: int, failure: Any) -> tuple[str, int]:
+        """The decision, and the retry that it is about."""
+        innermost = -1
+        retry_of = self._layout.retry_of
+        asking = i
+        while True:
+            retry = retry_of[asking]
+            if retry < 0:
+                if innermost >= 0 and not self._defer_reverts:
+                    return retries.REVERT, innermost
+                return retries.REVERT_ALL, -1
+            answer = self._ask(retry, asking, failure)
+            if answer == retries.RETRY or answer == retries.REVERT_ALL:
+                return answer, retry
+            if innermost < 0:
+                innermost = retry
+            asking = retry
+
+    def _ask(self, retry: int, asking: int, failure: Any) -> str:
+        atom = self._layout.items[retry]
+        self._recorder.flush()
+        self._storage.save_retry_failure(atom.name, self._layout.names[asking], failure)
+        arguments = self._storage.fetch_mapped_args(
+            atom.rebind, atom_name=atom.name, optional_args=atom.optional
+        )
+        arguments[retries.EXECUTE_REVERT_HISTORY] = self._storage.get_retry_history(atom.name)
+        answer = atom.on_failure(**arguments)
+        for decision in (retries.RETRY, retries.REVERT, retries.REVERT_ALL):
+            if answer == decision:
+                return decision
+        known = ", ".join(str(d) for d in retries.Decision)
+        raise ValueError(
+            f"Retry {atom.name!r} answered {answer!r} when atom {self._layout.names[asking]!r} failed: "
+            f"on_failure must return one of {known}"
+        )
