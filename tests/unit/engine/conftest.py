@@ -82,7 +82,9 @@ def show_error(error: BaseException | None) -> str:
     if error is None:
         return ""
     if isinstance(error, exceptions.WrappedFailure):
-        return "WrappedFailure[" + ", ".join(f"{next(iter(f)).rpartition('.')[2]}: {f.exception_str}" for f in error) + "]"
+        return (
+            "WrappedFailure[" + ", ".join(f"{next(iter(f)).rpartition('.')[2]}: {f.exception_str}" for f in error) + "]"
+        )
     return f"{type(error).__name__}: {error}"
 
 
@@ -183,17 +185,28 @@ class Kit:
     def unordered(self, name: str, *items: Any, retry: Any = None) -> unordered_flow.Flow:
         return unordered_flow.Flow(name, retry=retry).add(*map(self.step, items))
 
-    def graph(self, name: str, *items: Any, links: Iterable[tuple[Any, ...]] = (), retry: Any = None) -> graph_flow.Flow:
+    def graph(
+        self, name: str, *items: Any, links: Iterable[tuple[Any, ...]] = (), retry: Any = None
+    ) -> graph_flow.Flow:
         """Links name their two ends, and may have a decider (or a plain answer) and a depth."""
         flow = graph_flow.Flow(name, retry=retry).add(*map(self.step, items))
         by_name = {item.name: item for item in flow}
         for source, target, *decision in links:
             decider = decision[0] if decision else None
             if isinstance(decider, bool):
-                decider = (lambda answer: lambda history: answer)(decider)
+                decider = self.always(decider)
             depth = decision[1] if len(decision) > 1 else None
             flow.link(by_name[source], by_name[target], decider=decider, decider_depth=depth)
         return flow
+
+    @staticmethod
+    def always(answer: Any) -> Callable[..., Any]:
+        """A decider with one answer."""
+
+        def decider(history: Any) -> Any:
+            return answer
+
+        return decider
 
     def load(self, flow: Any, **kwargs: Any) -> Recording:
         return Recording(engines.load(self.step(flow), **kwargs))

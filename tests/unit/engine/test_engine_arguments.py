@@ -264,7 +264,12 @@ REVERT = ["pre_revert", "revert", "post_revert"]
 HOOKS = {
     "all is well": ((), EXECUTE, "", "SUCCESS"),
     "execute": (("execute",), EXECUTE + REVERT, "RuntimeError: execute", "REVERTED"),
-    "pre_execute": (("pre_execute",), ["pre_execute", "post_execute", *REVERT], "RuntimeError: pre_execute", "REVERTED"),
+    "pre_execute": (
+        ("pre_execute",),
+        ["pre_execute", "post_execute", *REVERT],
+        "RuntimeError: pre_execute",
+        "REVERTED",
+    ),
     "post_execute": (("post_execute",), EXECUTE + REVERT, "RuntimeError: post_execute", "REVERTED"),
     "revert": (("execute", "revert"), EXECUTE + REVERT, "RuntimeError: revert", "FAILURE"),
     "pre_revert": (

@@ -158,7 +158,9 @@ def test_the_class_gets_flow_detail_backend_and_options(kit, memory, monkeypatch
     flow = kit.linear("f")
     _, detail = persistence_utils.temporary_flow_detail(memory)
     engine = engines.load(flow, flow_detail=detail, backend=memory, own=1)
-    assert [seen[0][0] is flow, seen[0][1] is detail, seen[0][2] is memory, dict(seen[0][3])] == [True] * 3 + [{"own": 1}]
+    assert [seen[0][0] is flow, seen[0][1] is detail, seen[0][2] is memory, dict(seen[0][3])] == [True] * 3 + [
+        {"own": 1}
+    ]
     assert engine._flow is flow
     assert engine.storage._flowdetail is detail
 
@@ -275,7 +277,13 @@ class TestFactories:
             raise AssertionError
 
         _, detail = persistence_utils.temporary_flow_detail()
-        for factory in (nested, lambda: None, functools.partial(factories.make, 1), factories.maker, factories.maker.method):
+        for factory in (
+            nested,
+            lambda: None,
+            functools.partial(factories.make, 1),
+            factories.maker,
+            factories.maker.method,
+        ):
             with pytest.raises(ValueError, match="Flow factory .* is not reimportable"):
                 engines.save_factory_details(detail, factory, None, None)
             with pytest.raises(ValueError, match="Flow factory .* is not reimportable"):

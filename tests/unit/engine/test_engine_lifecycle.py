@@ -45,16 +45,19 @@ class TestBase:
         assert issubclass(action_engine.ParallelActionEngine, kind)
         assert issubclass(kind, base.Engine)
         assert frozenset({states.SUSPENDED, states.SUCCESS}) == kind.NO_RERAISING_STATES
-        assert frozenset(
-            {
-                states.SCHEDULING,
-                states.WAITING,
-                states.RESUMING,
-                states.ANALYZING,
-                builder.GAME_OVER,
-                builder.UNDEFINED,
-            }
-        ) == kind.IGNORABLE_STATES
+        assert (
+            frozenset(
+                {
+                    states.SCHEDULING,
+                    states.WAITING,
+                    states.RESUMING,
+                    states.ANALYZING,
+                    builder.GAME_OVER,
+                    builder.UNDEFINED,
+                }
+            )
+            == kind.IGNORABLE_STATES
+        )
         assert kind.MAX_MACHINE_STATES_RETAINED == 10
 
 

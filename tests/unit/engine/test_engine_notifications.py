@@ -234,5 +234,3 @@ def test_only_real_moves_of_the_flow_are_told(kit):
     assert run.flow_moves == ["PENDING>RUNNING", "RUNNING>SUCCESS"]
     run.engine.suspend()
     assert run.flow_moves == ["PENDING>RUNNING", "RUNNING>SUCCESS"]
-
-

@@ -106,7 +106,11 @@ def test_progress_is_stored_while_the_task_runs(kit):
 
 
 DETAILS = {
-    "more keys": ({"progress": 0.5, "one": 1, "two": [2]}, 0.5, {"at_progress": 0.5, "details": {"one": 1, "two": [2]}}),
+    "more keys": (
+        {"progress": 0.5, "one": 1, "two": [2]},
+        0.5,
+        {"at_progress": 0.5, "details": {"one": 1, "two": [2]}},
+    ),
     "no more keys": ({"progress": 0.5}, 0.5, None),
     "no progress": ({"one": 1}, 0.0, "untouched"),
     "nothing": ({}, 0.0, "untouched"),

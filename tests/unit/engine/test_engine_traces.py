@@ -73,9 +73,10 @@ TRACES = {
 }
 
 
+@pytest.mark.parametrize("backend", [None, {"connection": "memory"}], ids=["own", "memory"])
 @pytest.mark.parametrize(("flow", "trace", "raised"), TRACES.values(), ids=TRACES)
-def test_trace(kit, flow, trace, raised):
-    run = kit.run(flow(kit))
+def test_trace(kit, flow, trace, raised, backend):
+    run = kit.run(flow(kit), backend=backend)
     assert run.events == kit.events(trace)
     assert run.raised == raised
 
