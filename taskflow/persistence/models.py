@@ -14,7 +14,7 @@ from taskflow.persistence import times
 from taskflow.types import failure as ft
 
 if TYPE_CHECKING:
-    import datetime
+    import datetime as dt
     from collections.abc import Iterable, Iterator
 
 # One attempt of a retry: what execute returned and the failures that were collected under it, by atom name.
@@ -68,8 +68,8 @@ class LogBook:
             uuid = uuids.generate_uuid()
         self._uuid = uuid
         self._flowdetails_by_id: dict[str, FlowDetail] = {}
-        self.created_at: datetime.datetime | None = times.utc_now()
-        self.updated_at: datetime.datetime | None = None
+        self.created_at: dt.datetime | None = times.utc_now()
+        self.updated_at: dt.datetime | None = None
         self.meta: dict[str, Any] = {}
 
     @property
@@ -431,11 +431,26 @@ class AtomDetail(abc.ABC):
             detail.revert_failure = ft.Failure.from_dict(revert_failure)
         return detail
 
-    # Results are compared by identity: a user's __eq__ may be expensive, raise, or return no truth value.
-    @abc.abstractmethod
     def outcome(self, state: str, result: Any) -> dict[str, Any]:
-        """Tells which fields get which new values when an execution or reversion ends so; changes nothing."""
+        """Tells which fields get which new values when an execution or reversion ends so; changes nothing.
 
+        Args:
+            state: the new state.
+            result: a result, or the failure for the two states of failure.
+
+        Returns:
+            Field name -> new value, for the fields that change.
+        """
+        after = self.copy()
+        if not after.put(state, result):
+            return {}
+        return {
+            field: getattr(after, field)
+            for field in AtomDetail._SLOTS
+            if getattr(after, field) is not getattr(self, field) and field != "meta"
+        }
+
+    # Results are compared by identity: a user's __eq__ may be expensive, raise, or return no truth value.
     def _note_clear(self, fields: dict[str, Any], *names: str) -> None:
         for name in names:
             if getattr(self, name) is not None:

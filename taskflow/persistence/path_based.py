@@ -70,7 +70,7 @@ class PathBasedBackend(base.Backend):
 
     def __init__(self, conf: dict[str, Any] | None) -> None:
         super().__init__(conf)
-        self._path = self._conf.get("path") or self.DEFAULT_PATH
+        self._path: Any = self._conf.get("path") or self.DEFAULT_PATH
 
     @property
     def path(self) -> Any:
@@ -176,7 +176,7 @@ class PathBasedConnection(base.Connection):
 
     def _deserialize(self, cls: type[D], data: Any) -> D:
         if issubclass(cls, models.AtomDetail):
-            return models.atom_detail_class(data["type"]).from_dict(data["atom"])  # type: ignore[return-value]
+            return models.atom_detail_class(data["type"]).from_dict(data["atom"])
         if issubclass(cls, models.FlowDetail):
             return cls.from_dict(data)
         if issubclass(cls, models.LogBook):

@@ -6,20 +6,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import datetime
+    import datetime as dt
 
 _PARTS = ("day", "month", "year", "hour", "minute", "second", "microsecond")
 _OFFSET = r"UTC([+-])(\d\d):(\d\d)(?::(\d\d))?(?:\.(\d{1,6}))?"
 
 
-def utc_now() -> datetime.datetime:
+def utc_now() -> dt.datetime:
     """Returns the present time in UTC, without a zone, as all records hold it."""
-    import datetime
+    import datetime as dt
 
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    return dt.datetime.now(dt.UTC).replace(tzinfo=None)
 
 
-def marshal(moment: datetime.datetime | None) -> dict[str, Any] | None:
+def marshal(moment: dt.datetime | None) -> dict[str, Any] | None:
     """Writes a time as a dictionary of numbers, with the zone's name if it has a zone."""
     if moment is None:
         return None
@@ -29,7 +29,7 @@ def marshal(moment: datetime.datetime | None) -> dict[str, Any] | None:
     return data
 
 
-def unmarshal(data: dict[str, Any] | None) -> datetime.datetime | None:
+def unmarshal(data: dict[str, Any] | None) -> dt.datetime | None:
     """Reads what marshal() wrote.
 
     Raises:
@@ -38,15 +38,15 @@ def unmarshal(data: dict[str, Any] | None) -> datetime.datetime | None:
     """
     if data is None:
         return None
-    import datetime
+    import datetime as dt
 
     day, month, year, hour, minute, second, microsecond = (data[part] for part in _PARTS)
     zone = _zone(data.get("tzname"))
     # Leap seconds exist in stored data but not in datetime.
-    return datetime.datetime(year, month, day, hour, minute, min(second, 59), microsecond, tzinfo=zone)
+    return dt.datetime(year, month, day, hour, minute, min(second, 59), microsecond, tzinfo=zone)
 
 
-def _zone(name: str | None) -> datetime.tzinfo | None:
+def _zone(name: str | None) -> dt.tzinfo | None:
     if name is None:
         return None
     if name == "UTC+00:00":
@@ -58,13 +58,13 @@ def _zone(name: str | None) -> datetime.tzinfo | None:
         import zoneinfo
 
         return zoneinfo.ZoneInfo(name)
-    import datetime
+    import datetime as dt
 
     sign, hours, minutes, seconds, fraction = fixed.groups()
-    offset = datetime.timedelta(
+    offset = dt.timedelta(
         hours=int(hours),
         minutes=int(minutes),
         seconds=int(seconds or 0),
         microseconds=int((fraction or "0").ljust(6, "0")),
     )
-    return datetime.timezone(-offset if sign == "-" else offset)
+    return dt.timezone(-offset if sign == "-" else offset)

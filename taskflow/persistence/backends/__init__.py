@@ -63,7 +63,7 @@ def fetch(conf: str | dict[str, Any], namespace: str = BACKEND_NAMESPACE, **kwar
         else:
             from stevedore import driver as plugins
 
-            manager = plugins.DriverManager(
+            manager: Any = plugins.DriverManager(
                 namespace, driver, invoke_on_load=True, invoke_args=(conf,), invoke_kwds=kwargs
             )
             backend = manager.driver

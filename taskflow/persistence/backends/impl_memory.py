@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import posixpath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskflow import exceptions as exc
@@ -110,7 +111,7 @@ class MemoryBackend(path_based.PathBasedBackend):
                         target[field] = path_based.stored_value(detail, field, value)
 
     def _paths(self, folder: str, uuid: str) -> str:
-        return FakeFilesystem.normpath(f"{self._path}/{folder}/{uuid}")
+        return FakeFilesystem.normpath(posixpath.join(self._path, folder, uuid))
 
     def get_connection(self) -> Connection:
         """Returns a connection; the layout is already up to date."""
@@ -146,7 +147,7 @@ class Connection(path_based.PathBasedConnection):
             raise exc.StorageFailure(msg, cause=e) from e
 
     def _join_path(self, *parts: str) -> str:
-        return self._memory.normpath(self._memory.join(*parts))
+        return self._memory.normpath(posixpath.join(*parts))
 
     def _get_item(self, path: str) -> Any:
         with self._reporting(write=False):

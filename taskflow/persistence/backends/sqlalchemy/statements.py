@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which SQL texts read and write the records, and how a record's values become their parameters.
+
+The texts go to the database driver as they are. They are made once for each dialect and set of columns: compiling a
+statement, and converting its parameters through column types, costs more than a small write itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from taskflow import exceptions as exc
+from taskflow.persistence import base, models
+from taskflow.persistence.backends.sqlalchemy import tables
+from taskflow.utils import json_utils
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy.engine import interfaces
+
+    Encoder = Callable[[Any], Any] | None
+
+BOOK_FIELDS = ("name", "meta", "created_at", "updated_at")
+FLOW_FIELDS = ("name", "meta", "state")
+ATOM_FIELDS = (
+    "name",
+    "meta",
+    "state",
+    "intention",
+    "version",
+    "results",
+    "failure",
+    "revert_results",
+    "revert_failure",
+)
+_READ_ATOM = ("uuid", "atom_type", *ATOM_FIELDS)
+
+
+class Statement:
+    """An SQL text, and the order or the names under which it takes its parameters.
+
+    Args:
+        compiled: the statement, compiled for the dialect in use.
+        names: the names of its parameters, in the order in which values will be given.
+    """
+
+    __slots__ = ("_names", "_order", "text")
+
+    def __init__(self, compiled: Any, names: Sequence[str]) -> None:
+        self.text: str = str(compiled)
+        self._names: tuple[str, ...] | None = None
+        self._order: list[int] | None = None
+        if compiled.positiontup is None:
+            self._names = tuple(names)
+        elif compiled.positiontup != list(names):
+            self._order = [list(names).index(name) for name in compiled.positiontup]
+
+    def parameters(self, values: Sequence[Any]) -> Any:
+        """Gives values the shape that the driver wants."""
+        if self._names is not None:
+            return dict(zip(self._names, values, strict=True))
+        if self._order is not None:
+            return tuple(values[i] for i in self._order)
+        return tuple(values)
+
+
+def _encode_failure(failure: Any) -> str:
+    return json_utils.encode_failure(failure.to_dict(include_args=True))
+
+
+def _encode_history(history: Any) -> str:
+    return json_utils.encode_history(models.stored_history(history))
+
+
+class Statements:
+    """The statements for one dialect, and the values that go into them and come out of them.
+
+    Args:
+        dialect: of the engine that will run them.
+    """
+
+    def __init__(self, dialect: interfaces.Dialect) -> None:
+        self._dialect = dialect
+        self._postgres = dialect.name == "postgresql"
+        self._times_are_text = dialect.name == "sqlite"
+        # What a missing value is stored as in a JSON column.
+        self._null = "null" if self._postgres else None
+        self._made: dict[Any, Statement] = {}
+        self._updates: dict[Any, tuple[Statement, tuple[Encoder, ...]]] = {}
+
+    # -- texts
+
+    def _column(self, table: sa.Table, name: str) -> Any:
+        column = table.c[name]
+        if self._postgres and isinstance(column.type, tables.JSONType):
+            # As text, whatever the driver makes of its own JSON type.
+            return sa.cast(sa.type_coerce(column, sa.JSON()), sa.Text)
+        return column
+
+    def _parameter(self, table: sa.Table, name: str) -> Any:
+        kind = table.c[name].type
+        if not isinstance(kind, tables.JSONType | sa.Enum):
+            return sa.bindparam(f"p_{name}", type_=kind)
+        text = sa.bindparam(f"p_{name}", type_=sa.Text())
+        if not self._postgres:
+            return text
+        if isinstance(kind, sa.Enum):
+            return sa.cast(text, postgresql.ENUM(name=kind.name, create_type=False))
+        return sa.cast(text, postgresql.JSON())
+
+    def _compile(self, key: Any, names: Sequence[str], statement: Any) -> Statement:
+        made = self._made[key] = Statement(statement.compile(dialect=self._dialect), names)
+        return made
+
+    def select(self, table: sa.Table, columns: Sequence[str], by: str | None = None) -> Statement:
+        """Reads columns of the rows that have a value in one column, or of all rows."""
+        key = ("select", table.name, tuple(columns), by)
+        if key in self._made:
+            return self._made[key]
+        query = sa.select(*(self._column(table, name) for name in columns))
+        if by is None:
+            return self._compile(key, (), query)
+        return self._compile(key, ("p_by",), query.where(table.c[by] == sa.bindparam("p_by", type_=sa.String())))
+
+    def count(self, table: sa.Table, by: str) -> Statement:
+        """Counts the rows that have a value in one column."""
+        key = ("count", table.name, by)
+        if key in self._made:
+            return self._made[key]
+        query = sa.select(sa.func.count()).select_from(table)
+        return self._compile(key, ("p_by",), query.where(table.c[by] == sa.bindparam("p_by", type_=sa.String())))
+
+    def insert(self, table: sa.Table, columns: Sequence[str]) -> Statement:
+        """Makes a row; takes the values of the columns."""
+        key = ("insert", table.name, tuple(columns))
+        if key in self._made:
+            return self._made[key]
+        values = {name: self._parameter(table, name) for name in columns}
+        return self._compile(key, [f"p_{name}" for name in columns], table.insert().inline().values(values))
+
+    def update(self, table: sa.Table, columns: Sequence[str]) -> Statement:
+        """Changes a row; takes the values of the columns and then the row's uuid."""
+        key = ("update", table.name, tuple(columns))
+        if key in self._made:
+            return self._made[key]
+        values = {name: self._parameter(table, name) for name in columns}
+        change = table.update().inline().values(values)
+        change = change.where(table.c.uuid == sa.bindparam("p_by", type_=sa.String()))
+        return self._compile(key, [*(f"p_{name}" for name in columns), "p_by"], change)
+
+    def delete(self, table: sa.Table, by: str | None = None) -> Statement:
+        """Removes the rows that have a value in one column, or all rows."""
+        key = ("delete", table.name, by)
+        if key in self._made:
+            return self._made[key]
+        if by is None:
+            return self._compile(key, (), table.delete())
+        return self._compile(
+            key, ("p_by",), table.delete().where(table.c[by] == sa.bindparam("p_by", type_=sa.String()))
+        )
+
+    def delete_grandchildren(self) -> Statement:
+        """Removes the atoms of all flows of a book."""
+        key = ("delete", "grandchildren")
+        if key in self._made:
+            return self._made[key]
+        flows, atoms = tables.TABLES.flowdetails, tables.TABLES.atomdetails
+        of_book = sa.select(flows.c.uuid).where(flows.c.parent_uuid == sa.bindparam("p_by", type_=sa.String()))
+        return self._compile(key, ("p_by",), atoms.delete().where(atoms.c.parent_uuid.in_(of_book)))
+
+    # -- values on their way in
+
+    def time(self, moment: dt.datetime | None) -> Any:
+        """Gives a time the form in which the driver takes it, without its zone."""
+        if moment is None:
+            return None
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
+        return moment.isoformat(" ", "microseconds") if self._times_are_text else moment
+
+    def now(self) -> Any:
+        """Returns the present time in UTC in the form in which the driver takes it."""
+        moment = dt.datetime.now(dt.UTC)
+        if self._times_are_text:
+            return moment.isoformat(" ", "microseconds")[:26]
+        return moment.replace(tzinfo=None)
+
+    def _encoder(self, detail: Any, field: str) -> Encoder:
+        if field in {"meta", "revert_results"}:
+            return json_utils.encode
+        if field in {"failure", "revert_failure"}:
+            return _encode_failure
+        if field == "results":
+            return _encode_history if isinstance(detail, models.RetryDetail) else json_utils.encode
+        if field in {"created_at", "updated_at"}:
+            return self.time
+        return None
+
+    def _value(self, detail: Any, field: str, encoder: Encoder, value: Any) -> Any:
+        if encoder is None:
+            return value
+        if value is None or (not value and encoder is _encode_failure):
+            if encoder is _encode_history:
+                return "[]"
+            return None if encoder == self.time else self._null
+        try:
+            return encoder(value)
+        except Exception as e:
+            raise base.unstorable(detail, field, e) from e
+
+    def values(self, detail: Any, fields: Sequence[str]) -> list[Any]:
+        """Encodes fields of a detail.
+
+        Raises:
+            StorageFailure: a value can not be encoded.
+        """
+        return [self._value(detail, field, self._encoder(detail, field), getattr(detail, field)) for field in fields]
+
+    def change(self, detail: Any, table: sa.Table, fields: Mapping[str, Any], now: Any) -> tuple[Statement, Any]:
+        """Makes the statement, and its parameters, that gives a detail's row new values.
+
+        Raises:
+            StorageFailure: a value can not be encoded.
+        """
+        key = (detail.__class__, *fields)
+        made = self._updates.get(key)
+        if made is None:
+            statement = self.update(table, (*fields, "updated_at"))
+            made = self._updates[key] = (statement, tuple(self._encoder(detail, field) for field in fields))
+        statement, encoders = made
+        row = [
+            value if encoder is None else self._value(detail, field, encoder, value)
+            for (field, value), encoder in zip(fields.items(), encoders, strict=True)
+        ]
+        row += (now, detail.uuid)
+        return statement, statement.parameters(row)
+
+    # -- values on their way out
+
+    def read_book(self, row: Sequence[Any]) -> models.LogBook:
+        """Makes a book from ``uuid`` and the values of BOOK_FIELDS."""
+        uuid, name, meta, created_at, updated_at = row
+        with_times = {"created_at": _as_time(created_at), "updated_at": _as_time(updated_at)}
+        return models.LogBook.from_dict({"uuid": uuid, "name": name, "meta": _decoded(meta), **with_times})
+
+    def read_flow(self, row: Sequence[Any]) -> models.FlowDetail:
+        """Makes a flow detail from ``uuid`` and the values of FLOW_FIELDS."""
+        uuid, name, meta, state = row
+        return models.FlowDetail.from_dict({"uuid": uuid, "name": name, "meta": _decoded(meta), "state": state})
+
+    def read_atom(self, row: Sequence[Any]) -> models.AtomDetail:
+        """Makes an atom detail from ``uuid``, ``atom_type`` and the values of ATOM_FIELDS.
+
+        Raises:
+            StorageFailure: the row is damaged.
+        """
+        try:
+            uuid, atom_type, name, meta, state, intention, version, results, failure, revert_results, revert_failure = (
+                row
+            )
+            return models.atom_detail_class(atom_type).from_dict(
+                {
+                    "uuid": uuid,
+                    "name": name,
+                    "meta": _decoded(meta),
+                    "state": state,
+                    "intention": intention,
+                    "version": version,
+                    "results": _decoded(results),
+                    "failure": _decoded(failure),
+                    "revert_results": _decoded(revert_results),
+                    "revert_failure": _decoded(revert_failure),
+                }
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise exc.StorageFailure(f"The stored atom detail '{row[2]}' ({row[0]}) is damaged", cause=e) from e
+
+
+def _decoded(text: Any) -> Any:
+    return None if text is None else json_utils.decode(text)
+
+
+def _as_time(value: Any) -> dt.datetime | None:
+    return dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+READ_BOOK = ("uuid", *BOOK_FIELDS)
+READ_FLOW = ("uuid", *FLOW_FIELDS)
+READ_ATOM = _READ_ATOM
