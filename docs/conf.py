@@ -19,7 +19,7 @@ exclude_patterns = ["_build", "figures"]
 html_theme = "furo"
 html_title = f"taskflow {release}"
 default_role = "py:obj"
-highlight_language = "python"
+highlight_language = "text"
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -28,4 +28,4 @@ napoleon_numpy_docstring = False
 
 # Every reference is checked (-n), but only the project's own names are described here: those of the standard library
 # and of other libraries have no target without a network, and type hints name private aliases.
-nitpick_ignore_regex = [(r"py:.*", r"(?!taskflow\.).*"), (r"py:.*", r"taskflow\..*\b_\w+")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!taskflow\.).*"), (r"py:.*", r"taskflow\..*\b(_\w+|[A-Z]T?)")]
