@@ -133,9 +133,8 @@ class TestCompile:
 
     def test_refuses_two_atoms_of_one_name(self, kit):
         flow = kit.linear("f", "z", kit.linear("g", "z", "b"), kit.unordered("h", "b", retry=retry.Times(1, "m")), "m")
-        with pytest.raises(exceptions.Duplicate, match=r"^Atoms with duplicate names.*b.*m.*z") as caught:
+        with pytest.raises(exceptions.Duplicate, match=r"^Atoms with duplicate names.*'b', 'm', 'z'"):
             engines.load(flow).compile()
-        assert "'f'" not in str(caught.value)
 
     def test_flows_may_have_equal_names(self, kit):
         run = kit.run(kit.linear("f", kit.linear("f", "f")))

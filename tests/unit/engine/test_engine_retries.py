@@ -207,7 +207,8 @@ def test_what_consumes_the_retried_flows_values_is_reverted_with_it_and_runs_aga
     assert run.atoms == kit.events(
         """user.t REVERTING, user.t REVERTED(None), b.t REVERTING, b.t REVERTED(None),
         a.t REVERTING, a.t REVERTED(None), r.r RETRYING, a.t PENDING, b.t PENDING, user.t PENDING,
-        r.r RUNNING, r.r SUCCESS(2), a.t RUNNING, a.t SUCCESS(5), b.t RUNNING, b.t SUCCESS(5), user.t RUNNING, user.t SUCCESS(5)"""
+        r.r RUNNING, r.r SUCCESS(2), a.t RUNNING, a.t SUCCESS(5), b.t RUNNING, b.t SUCCESS(5),
+        user.t RUNNING, user.t SUCCESS(5)"""
     )
     assert run.state == "SUCCESS"
 
