@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ARG002 - controllers are called with all that the engine knows, and most need only some of it
 """What happens to a flow when something in it failed: is it tried again, or given up?"""
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ class Retry(atom.Atom):
     """Controls a flow: it is executed before the flow's content and asked when that fails.
 
     Args:
-        name: how records, events and messages name it; ``None`` is replaced by ``<flow name>_retry`` when a flow gets it.
+        name: how records, events and messages name it; ``None`` is replaced by ``<flow name>_retry`` when a flow gets
+            it.
         provides: symbols under which the result is known (see `taskflow.atom.Atom`).
         requires: further symbols that are passed as arguments of the same name.
         auto_extract: whether the parameters of the methods are required without being named.
@@ -342,7 +344,7 @@ class ForEachBase(Retry):
             return _first_untried(values, list(history.provided_iter()))
         except StopIteration:
             raise exc.NotFound(
-                f"Retry '{self.name}' has no value left to try after {len(history)} attempt(s); give it more values"
+                f"No elements left for retry '{self.name}' after {len(history)} attempt(s): give it more values"
             ) from None
 
     def _on_failure(self, values: Iterable[Any], history: History) -> Decision:
@@ -428,7 +430,8 @@ class ParameterizedForEach(ForEachBase):
         revert_all: whether everything is reverted in the end, in place of the flow alone.
     """
 
-    def on_failure(self, values: Iterable[Any], history: History, *args: Any, **kwargs: Any) -> Decision:  # type: ignore[override]
+    def on_failure(self, values: Iterable[Any], history: History, *args: Any, **kwargs: Any) -> Decision:  # type:
+    ignore[override]
         """Tries again while there is a value left.
 
         Args:
@@ -442,7 +445,8 @@ class ParameterizedForEach(ForEachBase):
         """
         return self._on_failure(values, history)
 
-    def execute(self, values: Iterable[Any], history: History, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def execute(self, values: Iterable[Any], history: History, *args: Any, **kwargs: Any) -> Any:  # type:
+    ignore[override]
         """Chooses the next value.
 
         Args:

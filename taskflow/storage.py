@@ -99,8 +99,8 @@ class Storage:
         self._transient_args: dict[str, dict[Any, Any]] = {}
         # Names whose value does not come from an atom: name -> the kinds of flow level values, in order of coming.
         self._defaults: dict[Any, list[str]] = {}
-        # Name -> atom name -> index into that atom's result.
-        self._providers: dict[Any, dict[str, Any]] = {}
+        # Name -> atom name -> indices into that atom's result.
+        self._providers: dict[Any, dict[str, tuple[Any, ...]]] = {}
         # Atom name -> what it promises: name -> index into its result.
         self._outputs: dict[str, Mapping[Any, Any]] = {}
         for detail in flow_detail:
@@ -333,7 +333,12 @@ class Storage:
                     name = atom.name
                     self._outputs[name] = atom.save_as
                     for symbol, index in atom.save_as.items():
-                        self._providers.setdefault(symbol, {})[name] = index
+                        at = self._providers.setdefault(symbol, {})
+                        known = at.get(name)
+                        if known is None:
+                            at[name] = _WHOLE if index is None else (index,)
+                        elif index not in known:
+                            at[name] = (*known, index)
             return [(details[a.name] if d is None else d).uuid for a, d in zip(wanted, found, strict=True)]
 
     def ensure_atom(self, atom: Any) -> str:
@@ -521,7 +526,7 @@ class Storage:
                 self._failures[name][intention] = result
                 self._failures_version += 1
         elif state == states.SUCCESS:
-            if name in self._failures and self._failures[name].pop(states.EXECUTE, None):
+            if name in self._failures and self._failures[name].pop(states.EXECUTE, None) is not None:
                 self._failures_version += 1
             if name in self._outputs and detail.intention == states.EXECUTE:
                 self._check_result(name, result)
@@ -831,7 +836,7 @@ class Storage:
                 values.append(self._default_value(name, kind))
             except (*_EXTRACT_ERRORS, exc.DisallowedAccess) as e:
                 raise _no_result(name, f"the {kind} values of the flow", e) from e
-        for atom_name, index in tuple(providers.items()) if providers else ():
+        for atom_name, indices in tuple(providers.items()) if providers else ():
             detail = self._details[atom_name]
             try:
                 result = self._executed(detail)
@@ -840,7 +845,7 @@ class Storage:
                     continue
                 raise exc.NotFound(f"Unable to find result {name!r}: atom {atom_name!r} has none", e) from e
             try:
-                values.append(result if index is None else result[index])
+                values.extend(result if index is None else result[index] for index in indices)
             except _EXTRACT_ERRORS as e:
                 raise _no_result(name, f"atom {atom_name!r}", e) from e
         if not values:
@@ -946,13 +951,13 @@ class Storage:
                         ) from e
             error: Exception | None = None
             for atom_name, result in usable:
-                index = providers[atom_name]
-                if index is None:
-                    return result
-                try:
-                    return result[index]
-                except _EXTRACT_ERRORS as e:
-                    error = e
+                for index in providers[atom_name]:
+                    if index is None:
+                        return result
+                    try:
+                        return result[index]
+                    except _EXTRACT_ERRORS as e:
+                        error = e
             if usable:
                 raise _no_result(name, f"atoms {[n for n, _ in usable]}", error) from error
         return _NOTHING
@@ -1008,6 +1013,8 @@ class Storage:
 
 _PERSISTENT = "injected"
 _TRANSIENT = "transient"
+
+_WHOLE = (None,)
 
 _DETAIL_OF_CLASS: dict[type, type[models.AtomDetail]] = {}
 

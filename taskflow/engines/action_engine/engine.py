@@ -66,6 +66,7 @@ class ActionEngine(base.Engine):
         self._turn = threading.Lock()
         self._starting = False
         self._suspend_early = False
+        self._abandoned: loop.Loop | None = None
 
     # -- what it is about --------------------------------------------------------------------------------------------
 
@@ -125,7 +126,7 @@ class ActionEngine(base.Engine):
             if len(set(names)) != len(names):
                 again = sorted(name for name, times in collections.Counter(names).items() if times > 1)
                 raise exc.Duplicate(
-                    f"Atoms with duplicate names in flow {self._name()!r}: {again}; each atom needs a name of its own"
+                    f"Atoms with duplicate names found: {again}; each atom needs a name of its own"
                 )
             self._compilation = compilation
             self._runtime = made
@@ -289,6 +290,12 @@ class ActionEngine(base.Engine):
             try:
                 with self._executors():
                     yield from self._drive(timeout, quiet)
+            except BaseException:
+                # What ended while something else left the run at once is known only now that the executors stopped.
+                left, self._abandoned = self._abandoned, None
+                if left is not None:
+                    left.abandon()
+                raise
             finally:
                 self._starting = False
                 if self._gather_statistics:
@@ -326,9 +333,10 @@ class ActionEngine(base.Engine):
             try:
                 while True:
                     state = current.step()
-                    last.append(state)
                     if current.over:
+                        last.extend((loop.GAME_OVER, state))
                         break
+                    last.append(state)
                     if muted:
                         continue
                     current.settle()
@@ -343,8 +351,7 @@ class ActionEngine(base.Engine):
                         current.keep()
             except BaseException as e:
                 if not isinstance(e, Exception):
-                    self._task_executor.stop()
-                    current.abandon()
+                    self._abandoned = current
                 raise
             if state == states.FAILURE:
                 failure.Failure.reraise_if_any(current.kept)

@@ -149,16 +149,18 @@ class Loop:
         if state == UNDEFINED:
             self.state = TRANSITIONS[state, START]
             return self.state
-        if self._gather and state != GAME_OVER:
-            began = time.perf_counter()
-            event = self._phases[state]()
-            self.statistics["seconds_per_state"][state.lower()] += time.perf_counter() - began
-        else:
-            event = self._phases[state]()
-        self.state = TRANSITIONS[state, event]
+        self.state = TRANSITIONS[state, self._timed(state)]
         if self.state == GAME_OVER:
             self.state = TRANSITIONS[GAME_OVER, self.game_over()]
         return self.state
+
+    def _timed(self, state: str) -> str:
+        if not self._gather or state == GAME_OVER:
+            return self._phases[state]()
+        began = time.perf_counter()
+        event = self._phases[state]()
+        self.statistics["seconds_per_state"][state.lower()] += time.perf_counter() - began
+        return event
 
     def settle(self) -> None:
         """Save what was gathered; called before anybody outside gets to act."""
@@ -167,6 +169,22 @@ class Loop:
     def keep(self, failure: Any = None) -> None:
         """Keep a failure (by default, of the exception being handled): nothing new is started any more."""
         self.kept.append(failures.Failure() if failure is None else failure)
+
+    def phases(self) -> dict[str, Callable[[], str]]:
+        """Per phase what does its work and returns the event that leads on."""
+        return {state: functools.partial(self._timed, state) for state in self._phases}
+
+    def next_up(self) -> set[Any]:
+        """The atoms that may start now."""
+        return {self._layout.items[i] for i in (*self._plan.ready, *self._again)}
+
+    def not_done(self) -> set[Any]:
+        """Futures of what was submitted and has not ended."""
+        return set(self._running)
+
+    def done(self) -> set[Any]:
+        """Futures of what has ended and was not taken in yet."""
+        return {future for _, future in self._done}
 
     # -- phases ------------------------------------------------------------------------------------------------------
 
@@ -208,7 +226,7 @@ class Loop:
             plan.ready.clear()
             self._start(batch)
         if self._running and not self._may_start():
-            self._cancel()
+            self.cancel()
         if self._gather:
             self.statistics["awaiting"] = len(plan.ready)
             self.statistics["incomplete"] = len(self._running)
@@ -259,7 +277,7 @@ class Loop:
             return SCHEDULE
         if self._running:
             if self._storage.flow_state_now() != states.RUNNING:
-                self._cancel()
+                self.cancel()
             return WAIT
         self._recorder.flush()
         return FINISH
@@ -461,7 +479,8 @@ class Loop:
         if i is not None:
             self._done.append((i, future))
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """Cancel what was submitted and has not begun."""
         for future in tuple(self._running):
             future.cancel()
 

@@ -66,6 +66,13 @@ class Runtime:
         node = self.layout.named(atom_name)
         return None if node < 0 else scopes.ScopeWalker.at(self.layout, node)
 
+    @property
+    def builder(self) -> Any:
+        """Builds the machine of a run, for tools that step through it themselves."""
+        from taskflow.engines.action_engine import builder
+
+        return builder.MachineBuilder(self)
+
     def start(self, statistics: dict[str, Any], timeout: float | None, gather_statistics: bool) -> loops.Loop:
         """Make the loop of one run."""
         return loops.Loop(self, statistics, timeout=timeout, gather_statistics=gather_statistics)
