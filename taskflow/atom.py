@@ -7,16 +7,15 @@ import abc
 import collections
 import types
 import weakref
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, Self, overload
 
-from taskflow import logging
+from taskflow import binding
 from taskflow.types import sets
 from taskflow.utils import names
 
-LOG = logging.getLogger(__name__)
-
-Provides = str | Sequence[Any] | Set[Any] | None
+Provides = str | Sequence[Any] | AbstractSet[Any] | None
 Requires = Iterable[Any] | None
 Rebind = Mapping[Any, Any] | Sequence[Any] | None
 
@@ -24,87 +23,8 @@ Rebind = Mapping[Any, Any] | Sequence[Any] | None
 _GIVEN_TO_REVERT = frozenset({"result", "flow_failures"})
 
 _NOTHING: sets.OrderedSet[Any] = sets.OrderedSet()
-_NO_NAMES: Mapping[Any, Any] = types.MappingProxyType({})
-
-_HAS_VAR_POSITIONAL = 0x04
-_HAS_VAR_KEYWORDS = 0x08
-
-
-class Signature(NamedTuple):
-    """Parameters of a callable, without ``*args`` and ``**kwargs``, in the order of their declaration."""
-
-    all_args: tuple[str, ...]
-    required: tuple[str, ...]
-    takes_any_keyword: bool
-
-
-# Signatures are told by the function and not by the bound method, which is a new object at each access.
-_SIGNATURES: weakref.WeakKeyDictionary[types.FunctionType, Signature] = weakref.WeakKeyDictionary()
-
-
-def _inspect_signature(target: Callable[..., Any]) -> Signature:
-    # Most atoms are plain functions and never come here; a first flow should not wait for this import.
-    import inspect
-
-    named = [
-        parameter
-        for parameter in inspect.signature(target).parameters.values()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
-    return Signature(
-        tuple(parameter.name for parameter in named),
-        tuple(parameter.name for parameter in named if parameter.default is parameter.empty),
-        any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(target).parameters.values()),
-    )
-
-
-def _read_function(function: types.FunctionType, bound: bool) -> Signature:
-    """Reads a function's signature from its code, or by `inspect` where a decorator says that it is another one."""
-    code = function.__code__
-    skipped = int(bound and code.co_argcount > 0)
-    disguised = function.__dict__ and not function.__dict__.keys().isdisjoint(
-        ("__wrapped__", "__signature__", "_partialmethod", "__partialmethod__")
-    )
-    if disguised or (bound and not skipped and not code.co_flags & _HAS_VAR_POSITIONAL):
-        return _inspect_signature(types.MethodType(function, function) if bound else function)
-    positional = code.co_varnames[: code.co_argcount]
-    keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    without_default = positional[: len(positional) - len(function.__defaults__ or ())]
-    keyword_defaults = function.__kwdefaults__ or {}
-    return Signature(
-        positional[skipped:] + keyword_only,
-        without_default[skipped:] + tuple(name for name in keyword_only if name not in keyword_defaults),
-        bool(code.co_flags & _HAS_VAR_KEYWORDS),
-    )
-
-
-_METHOD_SIGNATURES: weakref.WeakKeyDictionary[types.FunctionType, Signature] = weakref.WeakKeyDictionary()
-
-
-def signature_of(target: Callable[..., Any]) -> Signature:
-    """Reads the parameters that a caller of a callable can name.
-
-    Args:
-        target: a function, bound method, class or callable object.
-
-    Returns:
-        Its parameters; those that are bound already (``self``) are not among them.
-
-    Raises:
-        ValueError: nothing is known about its parameters.
-        TypeError: it can not be called.
-    """
-    function: Any = target
-    bound = isinstance(target, types.MethodType)
-    if isinstance(target, types.MethodType):
-        function = target.__func__
-    if type(function) is not types.FunctionType:
-        return _inspect_signature(target)
-    cache = _METHOD_SIGNATURES if bound else _SIGNATURES
-    known = cache.get(function)
-    if known is None:
-        known = cache[function] = _read_function(function, bound)
-    return known
+# Shared and never changed; a read-only proxy could not be pickled.
+_NO_NAMES: Mapping[Any, Any] = {}
 
 
 class Binding(NamedTuple):
@@ -120,86 +40,6 @@ class Binding(NamedTuple):
         return self
 
 
-def _names_in(given: Iterable[Any]) -> list[Any]:
-    return [given] if isinstance(given, str) else list(given)
-
-
-def _list_of(names_: Iterable[Any]) -> str:
-    return ", ".join(sorted(repr(name) for name in names_))
-
-
-class _Call(NamedTuple):
-    """One method of one atom, for messages."""
-
-    atom: Any
-    method: str
-    signature: Signature
-
-    def __str__(self) -> str:
-        return f"{self.method}() of atom '{self.atom}'"
-
-
-def _apply_rebind(call: _Call, bound: dict[Any, Any], positions: Sequence[str], rebind: Any) -> None:
-    if rebind is None:
-        return
-    if isinstance(rebind, dict):
-        bound.update(rebind)
-    elif isinstance(rebind, (list, tuple)):
-        bound.update(zip(positions, rebind, strict=False))
-        for symbol in rebind[len(positions) :]:
-            if bound.get(symbol, symbol) != symbol:
-                LOG.warning(
-                    "The surplus rebind symbol %r of %s takes the place of %r for the argument of that name",
-                    symbol,
-                    call,
-                    bound[symbol],
-                )
-            bound[symbol] = symbol
-    else:
-        raise TypeError(
-            f"Invalid rebind value {rebind!r} ({type(rebind)}) for {call}: expected a dict of argument name to symbol, "
-            "or a list or tuple of symbols in the order of the required arguments"
-        )
-
-
-def _bind(
-    call: _Call, requires: Any, rebind: Any, auto_extract: bool, ignored: Collection[Any]
-) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """Finds where each argument of a method comes from.
-
-    Returns:
-        Two mappings of argument name to symbol: the required ones and the optional ones.
-
-    Raises:
-        TypeError: ``requires`` or ``rebind`` is of a wrong type.
-        ValueError: something is bound that the method does not take, or something that it needs is not bound.
-    """
-    signature = call.signature
-    positions = [name for name in signature.required if name not in ignored]
-    required: dict[Any, Any] = {name: name for name in positions} if auto_extract else {}
-    if requires:
-        required.update((name, name) for name in _names_in(requires))
-    _apply_rebind(call, required, positions, rebind)
-    optional = {}
-    if auto_extract:
-        optional = {name: name for name in signature.all_args if name not in required and name not in ignored}
-    if not signature.takes_any_keyword:
-        extra = [name for name in required if name not in signature.all_args]
-        if extra:
-            raise ValueError(
-                f"Extra arguments given to atom '{call.atom}': {_list_of(extra)}; its {call.method}() takes only "
-                f"({', '.join(signature.all_args)}). What 'requires' and 'rebind' name must be parameters of it; "
-                "'revert_requires' and 'revert_rebind' separate revert() from execute()"
-            )
-    missing = [name for name in positions if name not in required]
-    if missing:
-        raise ValueError(
-            f"Missing arguments for atom '{call.atom}': {_list_of(missing)}; its {call.method}() needs them and they are "
-            "not bound, so name them in 'requires' or 'rebind'"
-        )
-    return required, optional
-
-
 def _outputs_of(provides: Any) -> Mapping[Any, Any]:
     """Maps each provided symbol to the index of its value in the result; ``None`` stands for the whole result."""
     if provides is None:
@@ -208,7 +48,7 @@ def _outputs_of(provides: Any) -> Mapping[Any, Any]:
         return {provides: None}
     if isinstance(provides, Sequence):
         return {symbol: position for position, symbol in enumerate(provides)}
-    if isinstance(provides, Set):
+    if isinstance(provides, AbstractSet):
         return {symbol: symbol for symbol in provides}
     raise TypeError(
         f"Atom provides must be a text, a sequence of symbols or a set of symbols, not {provides!r} ({type(provides)})"
@@ -277,12 +117,12 @@ class Atom(abc.ABC):
 
     Args:
         name: how records, events and messages name it; unique within all that one engine runs.
-        provides: symbols under which the result is known: a text names the whole result, a sequence names its elements by
-            position, a set names its entries by key. ``None`` takes `default_provides`.
+        provides: symbols under which the result is known: a text names the whole result, a sequence names its
+            elements by position, a set names its entries by key. ``None`` takes `default_provides`.
         requires: further symbols that are passed as arguments of the same name, to both methods.
         auto_extract: whether parameters of the methods are required (or taken optionally) without being named.
-        rebind: where arguments come from when the symbol has another name: a dict of argument name to symbol, or a sequence
-            of symbols for the required parameters in their order. Used for both methods.
+        rebind: where arguments come from when the symbol has another name: a dict of argument name to symbol, or a
+            sequence of symbols for the required parameters in their order. Used for both methods.
         inject: values that only this atom gets, by symbol.
         ignore_list: names of parameters that are not inferred.
         revert_rebind: what `revert` uses in place of ``rebind``.
@@ -306,7 +146,8 @@ class Atom(abc.ABC):
     # Parameters that the engine always fills, for classes of atoms that have some.
     _given_names: frozenset[str] = frozenset()
 
-    # Mappings that a subclass hides behind class attributes of its own, so that an instance must have them from the start.
+    # Mappings that a subclass hides behind class attributes of its own, so that an instance must have them from the
+    # start.
     _hidden_mappings: Sequence[str] = ()
 
     _atom_binding: Binding
@@ -338,11 +179,11 @@ class Atom(abc.ABC):
         self.inject = inject
         self._atom_outputs = outputs or _NO_NAMES
         self.provides: sets.OrderedSet[Any] = sets.OrderedSet(outputs) if outputs else _NOTHING
-        binding = self._bind_arguments(requires, auto_extract, rebind, ignore_list, revert_rebind, revert_requires)
-        self._atom_binding = binding
-        self.requires: sets.OrderedSet[Any] = binding.requires
-        self.optional: sets.OrderedSet[Any] = binding.optional
-        self.revert_optional: sets.OrderedSet[Any] = binding.revert_optional
+        bound = self._bind_arguments(requires, auto_extract, rebind, ignore_list, revert_rebind, revert_requires)
+        self._atom_binding = bound
+        self.requires: sets.OrderedSet[Any] = bound.requires
+        self.optional: sets.OrderedSet[Any] = bound.optional
+        self.revert_optional: sets.OrderedSet[Any] = bound.revert_optional
         for attribute in self._hidden_mappings:
             _MAPPINGS[attribute].__get__(self, type(self))
 
@@ -377,13 +218,18 @@ class Atom(abc.ABC):
         if requires and not isinstance(requires, str):
             # Both methods need it, and it may be something that can be gone through only once.
             requires = list(requires)
-        ignored = [] if ignore_list is None else _names_in(ignore_list)
-        binding = self._bind_both(
-            execute, revert, (requires, rebind), (revert_requires or requires, revert_rebind or rebind), auto_extract, ignored
+        ignored = [] if ignore_list is None else binding.names_in(ignore_list)
+        bound = self._bind_both(
+            execute,
+            revert,
+            (requires, rebind),
+            (revert_requires or requires, revert_rebind or rebind),
+            auto_extract,
+            ignored,
         )
         if told_nothing and cls._is_owner_of(execute, self) and cls._is_owner_of(revert, self):
-            _CLASS_BINDINGS[cls] = _ClassBinding(weakref.ref(execute_function), weakref.ref(revert_function), binding)
-        return binding
+            _CLASS_BINDINGS[cls] = _ClassBinding(weakref.ref(execute_function), weakref.ref(revert_function), bound)
+        return bound
 
     @staticmethod
     def _is_owner_of(method: Any, atom: Atom) -> bool:
@@ -406,7 +252,13 @@ class Atom(abc.ABC):
             ignore_list=[*self._ignorable(execute, ignored), *self._given_names],
         )
         if revert is None:
-            return Binding(dict(rebind), sets.OrderedSet(optional), dict(rebind), sets.OrderedSet(optional), sets.OrderedSet(requires))
+            return Binding(
+                dict(rebind),
+                sets.OrderedSet(optional),
+                dict(rebind),
+                sets.OrderedSet(optional),
+                sets.OrderedSet(requires),
+            )
         revert_rebind, revert_requires, revert_optional = self._build_arg_mapping(
             revert,
             requires=given_for_revert[0],
@@ -422,7 +274,7 @@ class Atom(abc.ABC):
             sets.OrderedSet(requires).union(revert_requires),
         )
 
-    def _ignorable(self, method: Callable[..., Any], ignored: Sequence[str]) -> Sequence[str]:
+    def _ignorable(self, method: Callable[..., Any], ignored: Sequence[str]) -> Sequence[str]:  # noqa: ARG002 - for subclasses
         """Chooses those of the names to ignore that may really be left out of a call of the method."""
         return ignored
 
@@ -447,8 +299,8 @@ class Atom(abc.ABC):
             Argument names to symbols; the required symbols; the optional symbols.
         """
         method = "execute" if executor == self._bound_methods()[0] else "revert"
-        call = _Call(self.name, method, signature_of(executor))
-        required, optional = _bind(call, requires, rebind, auto_extract, tuple(ignore_list or ()))
+        call = binding.Call(self.name, method, binding.signature_of(executor))
+        required, optional = binding.bind(call, requires, rebind, auto_extract, tuple(ignore_list or ()))
         needed = sets.OrderedSet(required.values())
         wanted = sets.OrderedSet(optional)
         if self.inject:
@@ -457,7 +309,7 @@ class Atom(abc.ABC):
             wanted = wanted.difference(injected)
         return collections.OrderedDict({**required, **optional}), needed, wanted
 
-    def pre_execute(self) -> None:
+    def pre_execute(self) -> None:  # noqa: B027 - most atoms have none of these
         """Runs before `execute`; an error in it counts as one of `execute`, which is then not called."""
 
     @abc.abstractmethod
@@ -472,13 +324,13 @@ class Atom(abc.ABC):
             The result; it must be something that the persistence backend can store.
         """
 
-    def post_execute(self) -> None:
+    def post_execute(self) -> None:  # noqa: B027
         """Runs after `execute`, whether or not that failed."""
 
-    def pre_revert(self) -> None:
+    def pre_revert(self) -> None:  # noqa: B027
         """Runs before `revert`; an error in it counts as one of `revert`, which is then not called."""
 
-    def revert(self, *args: Any, **kwargs: Any) -> Any:
+    def revert(self, *args: Any, **kwargs: Any) -> Any:  # noqa: B027
         """Undoes the work; does nothing unless overridden.
 
         Args:
@@ -489,7 +341,7 @@ class Atom(abc.ABC):
             What is stored as result of the revert.
         """
 
-    def post_revert(self) -> None:
+    def post_revert(self) -> None:  # noqa: B027
         """Runs after `revert`, whether or not that failed."""
 
     def __str__(self) -> str:

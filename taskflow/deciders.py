@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Depth(enum.StrEnum):
@@ -23,7 +26,7 @@ class Depth(enum.StrEnum):
     """The atom alone."""
 
     @classmethod
-    def translate(cls, desired_depth: Depth | str) -> Depth:
+    def translate(cls, desired_depth: Depth | str) -> Depth:  # type: ignore[override]
         """Turns what a user wrote into a member.
 
         Args:
@@ -40,8 +43,9 @@ class Depth(enum.StrEnum):
             return desired_depth
         expected = ", ".join(member.value for member in cls)
         if not isinstance(desired_depth, str):
-            msg = f"A decider depth is a Depth or one of the texts {expected}, not {desired_depth!r} of {type(desired_depth)}"
-            raise TypeError(msg)
+            raise TypeError(
+                f"A decider depth must be a Depth or one of {expected}, not {desired_depth!r} ({type(desired_depth)})"
+            )
         try:
             return cls(desired_depth.upper())
         except ValueError:

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import abc
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from taskflow import atom
 from taskflow.utils import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
 LINK_INVARIANT = "invariant"
 LINK_MANUAL = "manual"
@@ -22,8 +25,8 @@ LINK_DECIDER_DEPTH = "decider_depth"
 class Symbols(NamedTuple):
     """What an item of a flow needs and gives."""
 
-    requires: Set[Any]
-    provides: Set[Any]
+    requires: AbstractSet[Any]
+    provides: AbstractSet[Any]
 
 
 _NO_SYMBOLS = Symbols(frozenset(), frozenset())
@@ -41,8 +44,8 @@ composed_requires = property(_composed_requires, doc=_composed_requires.__doc__)
 class Flow(abc.ABC):
     """Base of everything that holds atoms and other flows.
 
-    A flow remembers what the flows inside it need and give until these are changed. It therefore takes for granted that atoms
-    keep their `requires` and `provides` once they were added to a flow that lies inside another one.
+    A flow remembers what the flows inside it need and give until these are changed. It therefore takes for granted
+    that atoms keep their `requires` and `provides` once they were added to a flow that lies inside another one.
 
     Args:
         name: the name; anything but a text is turned into one.
@@ -59,7 +62,9 @@ class Flow(abc.ABC):
         super().__init_subclass__(**kwargs)
         if not composed and cls._composed:
             pattern: Any = next(base for base in cls.__mro__ if base.__dict__.get("_composed"))
-            composed = all(getattr(cls, name) is getattr(pattern, name) for name in ("requires", "provides", "__iter__"))
+            composed = all(
+                getattr(cls, name) is getattr(pattern, name) for name in ("requires", "provides", "__iter__")
+            )
         cls._composed = composed
 
     def __init__(self, name: Any, retry: Any = None) -> None:
@@ -141,7 +146,7 @@ class Flow(abc.ABC):
             return _NO_SYMBOLS
         return Symbols(self._retry.requires, self._retry.provides)
 
-    def _compose(self, read: Callable[[Any], Symbols]) -> Symbols:
+    def _compose(self, read: Callable[[Any], Symbols]) -> Symbols:  # noqa: ARG002 - for the patterns
         """Puts together what the flow needs and gives; only called where a pattern is `_composed`.
 
         Args:
@@ -165,7 +170,7 @@ class Flow(abc.ABC):
             inner._dependents = {}
         inner._dependents[id(self)] = weakref.ref(self)
 
-    def _inner_changed(self, inner: Flow) -> None:
+    def _inner_changed(self, inner: Flow) -> None:  # noqa: B027 - most patterns keep no index
         """Hears that a flow inside may need and give other symbols now; for patterns that keep an index of them."""
 
     def _changed(self) -> None:

@@ -430,8 +430,7 @@ class ParameterizedForEach(ForEachBase):
         revert_all: whether everything is reverted in the end, in place of the flow alone.
     """
 
-    def on_failure(self, values: Iterable[Any], history: History, *args: Any, **kwargs: Any) -> Decision:  # type:
-    ignore[override]
+    def on_failure(self, values: Iterable[Any], history: History, *args: Any, **kwargs: Any) -> Decision:  # type: ignore[override]
         """Tries again while there is a value left.
 
         Args:
@@ -445,8 +444,7 @@ class ParameterizedForEach(ForEachBase):
         """
         return self._on_failure(values, history)
 
-    def execute(self, values: Iterable[Any], history: History, *args: Any, **kwargs: Any) -> Any:  # type:
-    ignore[override]
+    def execute(self, values: Iterable[Any], history: History, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Chooses the next value.
 
         Args:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from taskflow import atom, logging
+from taskflow import atom, binding, logging
 from taskflow.types import notifier
 from taskflow.utils import names
 
@@ -24,17 +24,19 @@ EVENT_UPDATE_PROGRESS = "update_progress"
 
 # How progress reaches the engine
 # -------------------------------
-# While an engine runs `execute` or `revert` of a task it sets `task._progress_hook` to a callable of (event_type, details) and
-# afterwards sets it to None again. The hook hears each `update_progress` event exactly once, before all listeners and with a
-# copy of the details of its own, whichever way the task sends it:
+# While an engine runs `execute` or `revert` of a task it sets `task._progress_hook` to a callable of (event_type,
+# details) and afterwards sets it to None again. The hook hears each `update_progress` event exactly once, before all
+# listeners and with a copy of the details of its own, whichever way the task sends it:
 #
-# * `task.update_progress(...)`: through the notifier if there is one, else directly; a task that nobody listens to therefore
+# * `task.update_progress(...)`: through the notifier if there is one, else directly; a task that nobody listens to
+# therefore
 #   never gets a notifier (`task._notifier` stays None);
-# * `task.notifier.notify('update_progress', {...})`: the notifier of a task knows its task (weakly) and calls the hook first.
+# * `task.notifier.notify('update_progress', {...})`: the notifier of a task knows its task (weakly) and calls the
+# hook first.
 #
-# A class whose TASK_EVENTS lack `update_progress` has no engine listening, so the hook is not called there. An error of the hook
-# is logged as a warning and swallowed like that of a listener. The hook is no listener: it is not counted, and neither copies
-# (`Task.copy`, the copy module) nor pickles of a task carry it.
+# A class whose TASK_EVENTS lack `update_progress` has no engine listening, so the hook is not called there. An error
+# of the hook is logged as a warning and swallowed like that of a listener. The hook is no listener: it is not
+# counted, and neither copies (`Task.copy`, the copy module) nor pickles of a task carry it.
 
 
 class _TaskNotifier(notifier.RestrictedNotifier):
@@ -68,8 +70,8 @@ class Task(atom.Atom):
         auto_extract: whether the parameters of the methods are required without being named.
         rebind: where arguments come from when the symbol has another name.
         inject: values that only this task gets, by symbol.
-        ignore_list: names of parameters that are not inferred; one without a default value is inferred all the same, as the
-            method could not be called without it.
+        ignore_list: names of parameters that are not inferred; one without a default value is inferred all the same,
+            as the method could not be called without it.
         revert_rebind: what `revert` uses in place of ``rebind``.
         revert_requires: what `revert` uses in place of ``requires``.
     """
@@ -135,7 +137,7 @@ class Task(atom.Atom):
     def _ignorable(self, method: Callable[..., Any], ignored: Sequence[str]) -> Sequence[str]:
         if not ignored:
             return ignored
-        required = atom.signature_of(method).required
+        required = binding.signature_of(method).required
         return [name for name in ignored if name not in required]
 
     def _tell_engine(self, details: dict[str, Any] | None) -> None:
@@ -157,7 +159,8 @@ class Task(atom.Atom):
         """Tells how much of the work is done; the engine stores it and listeners hear it.
 
         Args:
-            progress: the part that is done, from 0.0 to 1.0; what lies outside is moved to the nearer end, with a warning.
+            progress: the part that is done, from 0.0 to 1.0; what lies outside is moved to the nearer end, with a
+                warning.
 
         Raises:
             TypeError: it can not be compared with numbers.
@@ -206,7 +209,7 @@ class FunctorTask(Task):
         inject: Mapping[Any, Any] | None = None,
     ) -> None:
         if not callable(execute):
-            raise ValueError(f"The function that a task executes must be callable, {execute!r} is not")
+            raise ValueError(f"The function that a task executes must be callable, {execute!r} is not")  # noqa: TRY004
         if revert is not None and not callable(revert):
             raise ValueError(f"The function that reverts {execute!r} must be callable or None, {revert!r} is not")
         if name is None:
@@ -249,10 +252,12 @@ class FunctorTask(Task):
 
 def _check_functor(functor: Any, parameters: int, requires: Any) -> None:
     if not callable(functor):
-        raise ValueError(f"The function must be callable, {functor!r} is not")
-    found = atom.signature_of(functor).all_args
+        raise ValueError(f"The function must be callable, {functor!r} is not")  # noqa: TRY004
+    found = binding.signature_of(functor).all_args
     if len(found) != parameters:
-        raise ValueError(f"Function {functor!r} must have exactly {parameters} parameter(s), it has {len(found)}: {found}")
+        raise ValueError(
+            f"Function {functor!r} must have exactly {parameters} parameter(s), it has {len(found)}: {found}"
+        )
     if isinstance(requires, str) or not isinstance(requires, Iterable):
         raise TypeError(f"The values for {functor!r} must be required by an iterable of symbols, not {requires!r}")
 
@@ -318,7 +323,7 @@ class MapFunctorTask(_ManyValues):
         _check_functor(functor, 1, requires)
         super().__init__(functor, requires, name, provides, auto_extract, rebind, inject)
 
-    def execute(self, *args: Any, **kwargs: Any) -> list[Any]:
+    def execute(self, *args: Any, **kwargs: Any) -> list[Any]:  # noqa: ARG002 - all values come by keyword
         """Calls the function for each value.
 
         Args:
@@ -344,7 +349,8 @@ class ReduceFunctorTask(_ManyValues):
         inject: values that only this task gets, by symbol.
 
     Raises:
-        ValueError: the function is not callable or has another number of parameters, or there are less than two symbols.
+        ValueError: the function is not callable or has another number of parameters, or there are less than two
+            symbols.
         TypeError: ``requires`` is no iterable of symbols with a length.
     """
 
@@ -363,7 +369,7 @@ class ReduceFunctorTask(_ManyValues):
             raise ValueError(f"Folding by {functor!r} takes at least two required symbols, not {requires!r}")
         super().__init__(functor, requires, name, provides, auto_extract, rebind, inject)
 
-    def execute(self, *args: Any, **kwargs: Any) -> Any:
+    def execute(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - all values come by keyword
         """Calls the function on the first two values, then on what it returned and the next one, and so on.
 
         Args:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from taskflow import deciders, flow
 from taskflow import exceptions as exc
 
-# A link that only passes symbols is kept as the tuple of these, which is a fraction of the size of metadata; any other one as
-# its metadata. Neither is ever changed: a link that gets more is replaced, and can be put back.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+# A link that only passes symbols is kept as the tuple of these, which is a fraction of the size of metadata; any
+# other one as its metadata. Neither is ever changed: a link that gets more is replaced, and can be put back.
 _Link = tuple[Any, ...] | dict[str, Any]
 
 
@@ -79,16 +81,18 @@ class _LinkView:
 class Flow(flow.Flow, composed=True):
     """A flow whose items run as soon as what they depend on is there.
 
-    An item that requires a symbol depends on the item of this flow that provides it. More dependencies can be added by `link`.
+    An item that requires a symbol depends on the item of this flow that provides it. More dependencies can be added
+    by `link`.
 
     Args:
         name: the name of the flow.
         retry: the controller that decides what happens when something in the flow fails.
     """
 
-    # Symbols that somebody in the flow waits for are indexed. An entry of `_wanting` may be out of date in one way: a provider
-    # that stands far before the item satisfies it without having a link to it. That can only be where resolving was switched
-    # off or an inner flow has changed, so it is found out when somebody asks (`_settle`), not at each change.
+    # Symbols that somebody in the flow waits for are indexed. An entry of `_wanting` may be out of date in one way: a
+    # provider that stands far before the item satisfies it without having a link to it. That can only be where
+    # resolving was switched off or an inner flow has changed, so it is found out when somebody asks (`_settle`), not
+    # at each change.
 
     def __init__(self, name: Any, retry: Any = None) -> None:
         super().__init__(name, retry)
@@ -114,9 +118,9 @@ class Flow(flow.Flow, composed=True):
 
         Args:
             nodes: atoms and flows.
-            kwargs: ``resolve_requires`` (default true): whether the new items are linked to those that provide what they
-                require; ``resolve_existing`` (default true): whether the new items are linked to those known before that
-                require what they provide.
+            kwargs: ``resolve_requires`` (default true): whether the new items are linked to those that provide what
+                they require; ``resolve_existing`` (default true): whether the new items are linked to those known
+                before that require what they provide.
 
         Returns:
             The flow itself.
@@ -168,7 +172,9 @@ class Flow(flow.Flow, composed=True):
             # Many searches in one addition would cost more than sorting everything once.
             if patience <= 0 and len(self._sorted(self._after)) < len(self._after):
                 circular = [link for link in links if link.may_close_cycle]
-                raise self._no_path(circular[0].provider, circular[0].requiree, f"which requires {circular[0].symbol!r}")
+                raise self._no_path(
+                    circular[0].provider, circular[0].requiree, f"which requires {circular[0].symbol!r}"
+                )
         except BaseException:
             for provider, requiree, link in reversed(replaced):
                 if link is None:
@@ -183,7 +189,7 @@ class Flow(flow.Flow, composed=True):
 
     def _no_path(self, u: Any, v: Any, reason: str) -> exc.DependencyFailure:
         return exc.DependencyFailure(
-            f"No path through the items of flow '{self.name}' would be left: '{u}' can not come before '{v}', {reason}, as "
+            f"No path through the items of flow '{self.name}' is left: '{u}' can not come before '{v}', {reason}, as "
             "they would depend on each other in a circle; remove one of these dependencies"
         )
 
@@ -286,16 +292,16 @@ class Flow(flow.Flow, composed=True):
         Args:
             u: the item that comes first.
             v: the item that comes after it.
-            decider: called with ``history``, the results of the atoms that come directly before and have a decider; when it
-                returns something false, ``v`` and what ``decider_depth`` tells is ignored.
+            decider: called with ``history``, the results of the atoms that come directly before and have a decider;
+                when it returns something false, ``v`` and what ``decider_depth`` tells is ignored.
             decider_depth: how far that reaches, a `taskflow.deciders.Depth` or its text; `Depth.ALL` unless given.
 
         Returns:
             The flow itself.
 
         Raises:
-            ValueError: an item is not in the flow, the decider can not be called, there is a depth without one, or the depth
-                is unknown.
+            ValueError: an item is not in the flow, the decider can not be called, there is a depth without one, or
+                the depth is unknown.
             TypeError: the depth is no text.
             taskflow.exceptions.DependencyFailure: items would depend on each other in a circle.
         """
@@ -310,7 +316,9 @@ class Flow(flow.Flow, composed=True):
             added[flow.LINK_DECIDER] = decider
         if decider_depth is not None:
             if decider is None:
-                raise ValueError(f"There is a decider depth but no decider between '{u}' and '{v}'; give both or neither")
+                raise ValueError(
+                    f"There is a decider depth but no decider between '{u}' and '{v}'; give both or neither"
+                )
             added[flow.LINK_DECIDER_DEPTH] = deciders.Depth.translate(decider_depth)
         present = self._after[u].get(v)
         if present is None:
@@ -340,7 +348,7 @@ class Flow(flow.Flow, composed=True):
                     yield node, after, link
 
     def _sorted(self, nodes: Collection[Any]) -> list[Any]:
-        """Sorts nodes so that each comes after those before it: first all that nothing precedes, then those that these free."""
+        """Sorts nodes: first all that nothing precedes, then those that these free, and so on."""
         missing = {node: len(self._before[node]) for node in nodes}
         order = [node for node, count in missing.items() if not count]
         for node in order:  # grows while it is gone through
@@ -366,8 +374,9 @@ class Flow(flow.Flow, composed=True):
         """Goes through the links between items.
 
         Returns:
-            An iterable, which may be gone through repeatedly, of an item, one that comes after it, and the metadata of their
-            link. The dictionaries (and the sets of reasons in them) are copies: changing them does not change the flow.
+            An iterable, which may be gone through repeatedly, of an item, one that comes after it, and the metadata
+            of their link. The dictionaries (and the sets of reasons in them) are copies: changing them does not
+            change the flow.
         """
         return _LinkView(self)
 
@@ -439,8 +448,8 @@ class _Addition:
             if len(known) + len(new) > 1:
                 raise exc.AmbiguousDependency(
                     f"Item '{node}' of flow '{self._target.name}' requires {symbol!r}, which several others provide: "
-                    f"{', '.join(sorted(str(getattr(item, 'name', item)) for item in (*known, *new)))}; rename what they "
-                    "provide, or add the item with resolve_requires=False and link it to one of them"
+                    f"{', '.join(sorted(str(getattr(item, 'name', item)) for item in (*known, *new)))}; rename what "
+                    "they provide, or add the item with resolve_requires=False and link it to one of them"
                 )
             for provider in (*known, *new):
                 self.links.append(_Wanted(provider, node, symbol, may_close_cycle=False))
@@ -492,7 +501,9 @@ class TargetedFlow(Flow, composed=True):
             ValueError: it is not in the flow; the target stays what it was.
         """
         if target_node not in self._after:
-            raise ValueError(f"Node '{target_node}' not found in flow '{self.name}'; add it before making it the target")
+            raise ValueError(
+                f"Node '{target_node}' not found in flow '{self.name}'; add it before making it the target"
+            )
         self._target = target_node
         self._forget_views()
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from taskflow import flow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class Flow(flow.Flow, composed=True):

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Iterator, Set
+from collections.abc import Container, Hashable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -11,10 +12,10 @@ T = TypeVar("T")
 
 def _searchable(operand: Iterable[Any]) -> Container[Any]:
     """Gives something whose ``in`` is cheap and may be asked more than once."""
-    return operand if isinstance(operand, Set) else dict.fromkeys(operand)
+    return operand if isinstance(operand, AbstractSet) else dict.fromkeys(operand)
 
 
-class OrderedSet(Set[T], Hashable):
+class OrderedSet(AbstractSet[T], Hashable):
     """An immutable set that iterates in the order in which its elements were first met.
 
     It equals every other set with the same elements, whatever the order, and hashes like a ``frozenset``.
@@ -40,7 +41,7 @@ class OrderedSet(Set[T], Hashable):
         return len(self._elements)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Set):
+        if not isinstance(other, AbstractSet):
             return NotImplemented
         return len(self._elements) == len(other) and all(value in self._elements for value in other)
 
@@ -60,7 +61,7 @@ class OrderedSet(Set[T], Hashable):
         Returns:
             A new set with the same elements in the same order.
         """
-        return self._from_iterable(self._elements)
+        return type(self)(self._elements)
 
     def union(self, *sets: Iterable[Any]) -> OrderedSet[Any]:
         """Joins this set and others.
@@ -74,7 +75,7 @@ class OrderedSet(Set[T], Hashable):
         joined: dict[Any, None] = dict(self._elements)
         for operand in sets:
             joined.update(dict.fromkeys(operand))
-        return self._from_iterable(joined)
+        return type(self)(joined)
 
     def intersection(self, *sets: Iterable[Any]) -> OrderedSet[T]:
         """Keeps what every other set has too.
@@ -89,7 +90,7 @@ class OrderedSet(Set[T], Hashable):
         for operand in sets:
             wanted = _searchable(operand)
             kept = [value for value in kept if value in wanted]
-        return self._from_iterable(kept)
+        return type(self)(kept)
 
     def difference(self, *sets: Iterable[Any]) -> OrderedSet[T]:
         """Leaves out what any other set has.
@@ -104,7 +105,7 @@ class OrderedSet(Set[T], Hashable):
         for operand in sets:
             unwanted = _searchable(operand)
             kept = [value for value in kept if value not in unwanted]
-        return self._from_iterable(kept)
+        return type(self)(kept)
 
     def issubset(self, other: Iterable[Any] | Container[Any]) -> bool:
         """Tells whether another collection has every element of this one.

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from taskflow.types import graph
 
 
@@ -22,7 +23,9 @@ class FrozenNode(Exception):
 class _Descendants:
     """The nodes below a node in some order, to be gone through as often as wanted."""
 
-    def __init__(self, walk: Callable[[Node, bool], Iterator[Node]], root: Node, include_self: bool, forward: bool) -> None:
+    def __init__(
+        self, walk: Callable[[Node, bool], Iterator[Node]], root: Node, include_self: bool, forward: bool
+    ) -> None:
         self._walk = walk
         self._root = root
         self._include_self = include_self
