@@ -133,6 +133,8 @@ class Connection(path_based.PathBasedConnection):
     def __init__(self, backend: MemoryBackend) -> None:
         super().__init__(backend)
         self._memory = backend.memory
+        # The paths of the three folders, which everything begins with.
+        self._folders: dict[tuple[str, ...], str] = {}
         self.upgrade()
 
     @contextlib.contextmanager
@@ -147,7 +149,16 @@ class Connection(path_based.PathBasedConnection):
             raise exc.StorageFailure(msg, cause=e) from e
 
     def _join_path(self, *parts: str) -> str:
-        return self._memory.normpath(posixpath.join(*parts))
+        known = self._folders.get(parts)
+        if known is not None:
+            return known
+        folder, name = parts[0], parts[-1]
+        if len(parts) == 2 and folder in self._folders.values() and "/" not in name and name.strip("."):
+            return f"{folder}/{name}"
+        path = self._memory.normpath(posixpath.join(*parts))
+        if folder == self._backend.path:
+            self._folders[parts] = path
+        return path
 
     def _get_item(self, path: str) -> Any:
         with self._reporting(write=False):
@@ -229,7 +240,7 @@ class Connection(path_based.PathBasedConnection):
         flows = backend._pending.flows
         unknown: list[Any] = []
         for detail, _ in changes:
-            known: Any = flows.get(detail.uuid) if detail is flow_detail else atoms.get(detail.uuid)
+            known: Any = flows.get(detail._uuid) if detail is flow_detail else atoms.get(detail._uuid)
             if known is not detail:
                 unknown.append(detail)
                 if known is not None:

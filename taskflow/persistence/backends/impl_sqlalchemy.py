@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from taskflow import exceptions as exc
 from taskflow import logging
 from taskflow.persistence import base, models, path_based
-from taskflow.persistence.backends.sqlalchemy import engines, sessions, statements, tables, upgrades
+from taskflow.persistence.backends.sqlalchemy import engines, sessions, statements, tables, upgrades, writers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ class SQLAlchemyBackend(base.Backend):
         self._pid = os.getpid()
         self._validated = False
         self._upgrade_lock = threading.RLock()
-        self._statements = statements.Statements(self._engine.dialect)
+        self._statements = statements.for_dialect(self._engine.dialect)
         self._shared_handle = sessions.lock_for(self._engine)
         self._holders: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._max_retries = 0
@@ -332,7 +332,7 @@ class Connection(base.Connection):
         Returns:
             The argument if the book is new, else what is stored now.
         """
-        writer = _Writer(self._statements)
+        writer = writers.Writer(self._statements)
         with self._transaction(f"save log book '{book.name}' ({book.uuid})", write=True) as session:
             row = self._read_one(session, tables.TABLES.logbooks, statements.READ_BOOK, book.uuid)
             if row is None:
@@ -360,7 +360,7 @@ class Connection(base.Connection):
         Raises:
             NotFound: the flow detail is not stored.
         """
-        writer = _Writer(self._statements)
+        writer = writers.Writer(self._statements)
         with self._transaction(f"save flow detail '{flow_detail.name}' ({flow_detail.uuid})", write=True) as session:
             row = self._read_one(session, tables.TABLES.flowdetails, statements.READ_FLOW, flow_detail.uuid)
             if row is None:
@@ -379,7 +379,7 @@ class Connection(base.Connection):
         Raises:
             NotFound: the atom detail is not stored.
         """
-        writer = _Writer(self._statements)
+        writer = writers.Writer(self._statements)
         with self._transaction(f"save atom detail '{atom_detail.name}' ({atom_detail.uuid})", write=True) as session:
             row = self._read_one(session, tables.TABLES.atomdetails, statements.READ_ATOM, atom_detail.uuid)
             if row is None:
@@ -421,9 +421,11 @@ class Connection(base.Connection):
                 batches[statement] = [parameters]
             else:
                 batch.append(parameters)
+        if not flow_changes and not added and self._write_directly(flow_detail, batches):
+            return ()
         writer = None
         if added:
-            writer = _Writer(made)
+            writer = writers.Writer(made)
             for atom_detail in added:
                 writer.add_atom(atom_detail, flow_detail.uuid)
         try:
@@ -443,6 +445,19 @@ class Connection(base.Connection):
             # Something of it is there already, for instance because the answer to an earlier commit was lost.
             return super().write(flow_detail, changes, added)
         return ()
+
+    def _write_directly(self, flow_detail: models.FlowDetail, batches: dict[statements.Statement, list[Any]]) -> bool:
+        """Writes through the kept session, if there is one that allows it; tells whether that was done."""
+        with self._lock:
+            session = self._keeper.ready()
+            if session is None:
+                return False
+            try:
+                return session.write_directly(batches)
+            except session.driver_error as e:
+                self._keeper.close()
+                error = session.as_sqlalchemy_error(e)
+                raise self._failure(f"write to flow detail '{flow_detail.name}'", error) from error
 
     def _raise_missing(
         self, session: sessions.Session, flow_detail: models.FlowDetail, changes: Sequence[base.Change]
@@ -470,80 +485,3 @@ class Connection(base.Connection):
         others = [uuid for (uuid,) in stored if uuid not in known]
         rows = [self._read_one(session, atoms, statements.READ_ATOM, uuid) for uuid in others]
         return [self._statements.read_atom(row) for row in rows]
-
-
-class _Writer:
-    """Gathers the rows of whole details that are new or have changed, then writes them.
-
-    Everything is encoded before anything is written.
-
-    Args:
-        made: the statements of the dialect in use.
-    """
-
-    def __init__(self, made: statements.Statements) -> None:
-        self._statements = made
-        self._now = made.now()
-        # Parents before children.
-        self._new: dict[str, list[list[Any]]] = {"logbooks": [], "flowdetails": [], "atomdetails": []}
-        self._changed: dict[statements.Statement, list[Any]] = {}
-
-    def add_book(self, book: models.LogBook) -> None:
-        self._new["logbooks"].append([book.uuid, *self._statements.values(book, statements.BOOK_FIELDS)])
-
-    def add_flow(self, flow_detail: models.FlowDetail, book_uuid: str) -> None:
-        values = self._statements.values(flow_detail, statements.FLOW_FIELDS)
-        self._new["flowdetails"].append([flow_detail.uuid, book_uuid, self._now, *values])
-        for atom_detail in flow_detail:
-            self.add_atom(atom_detail, flow_detail.uuid)
-
-    def add_atom(self, atom_detail: models.AtomDetail, flow_uuid: str) -> None:
-        kind = models.atom_detail_type(atom_detail)
-        values = self._statements.values(atom_detail, statements.ATOM_FIELDS)
-        self._new["atomdetails"].append([atom_detail.uuid, flow_uuid, self._now, kind, *values])
-
-    def merge_book(self, stored: models.LogBook, book: models.LogBook) -> None:
-        self._merge(stored, book, tables.TABLES.logbooks, statements.BOOK_FIELDS)
-
-    def merge_flow(self, stored: models.FlowDetail, flow_detail: models.FlowDetail) -> None:
-        self._merge(stored, flow_detail, tables.TABLES.flowdetails, statements.FLOW_FIELDS)
-        for atom_detail in flow_detail:
-            stored_atom = stored.find(atom_detail.uuid)
-            if stored_atom is not None:
-                self.merge_atom(stored_atom, atom_detail)
-            else:
-                self.add_atom(atom_detail, stored.uuid)
-                stored.add(atom_detail)
-
-    def merge_atom(self, stored: models.AtomDetail, atom_detail: models.AtomDetail) -> None:
-        self._merge(stored, atom_detail, tables.TABLES.atomdetails, statements.ATOM_FIELDS)
-
-    def _merge(self, stored: Any, given: Any, table: sa.Table, fields: Sequence[str]) -> None:
-        before = self._statements.values(stored, fields)
-        stored.merge(given)
-        after = self._statements.values(stored, fields)
-        changed = [i for i, field in enumerate(fields) if before[i] != after[i]]
-        if not changed:
-            return
-        columns = [fields[i] for i in changed]
-        values = [after[i] for i in changed]
-        if table is not tables.TABLES.logbooks:
-            columns.append("updated_at")
-            values.append(self._now)
-        statement = self._statements.update(table, columns)
-        self._changed.setdefault(statement, []).append(statement.parameters([*values, stored.uuid]))
-
-    def write(self, session: sessions.Session) -> None:
-        """Writes everything that was gathered."""
-        columns = {
-            "logbooks": ("uuid", *statements.BOOK_FIELDS),
-            "flowdetails": ("uuid", "parent_uuid", "created_at", *statements.FLOW_FIELDS),
-            "atomdetails": ("uuid", "parent_uuid", "created_at", "atom_type", *statements.ATOM_FIELDS),
-        }
-        for table in tables.TABLES:
-            rows = self._new[table.name]
-            if rows:
-                insert = self._statements.insert(table, columns[table.name])
-                session.run_all(insert, [insert.parameters(row) for row in rows])
-        for statement, parameters in self._changed.items():
-            session.run_all(statement, parameters)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import pool as sa_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from taskflow.persistence.backends.sqlalchemy import statements
 
@@ -128,6 +128,36 @@ class Session:
             return run(statement.text, parameters).rowcount
         return sum(run(statement.text, row).rowcount for row in parameters)
 
+    def write_directly(self, batches: dict[statements.Statement, list[Any]]) -> bool:
+        """Runs statements that each change one row for each of their parameters, in a transaction of their own.
+
+        Only for a session that is `direct`. This is rows-and-transactions in one, for the sake of speed.
+
+        Returns:
+            Whether every statement found its row; if not, nothing was changed.
+        """
+        cursor = self._cursor
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            for statement, parameters in batches.items():
+                if len(parameters) == 1:
+                    cursor.execute(statement.text, parameters[0])
+                else:
+                    cursor.executemany(statement.text, parameters)
+                if cursor.rowcount != len(parameters):
+                    self.rollback()
+                    return False
+            self._handle.commit()
+        except BaseException:
+            self.rollback()
+            raise
+        return True
+
+    @property
+    def direct(self) -> bool:
+        """Whether the driver's cursor is used directly."""
+        return self._cursor is not None
+
     def as_sqlalchemy_error(self, error: BaseException) -> sa.exc.SQLAlchemyError:
         """Gives an error of the driver the class that SQLAlchemy has for it."""
         if isinstance(error, sa.exc.SQLAlchemyError):
@@ -182,6 +212,13 @@ class Keeper:
             return None
         return session
 
+    def ready(self) -> Session | None:
+        """Returns the held session, if there is one that can be used directly and at once."""
+        held = self._held
+        if held and held[0].pid == os.getpid() and held[0].direct:
+            return held[0]
+        return None
+
     def keep(self, session: Session) -> None:
         """Holds a session."""
         if not self._watched:
@@ -196,9 +233,6 @@ class Keeper:
     def close(self) -> None:
         """Closes the held session, if there is one."""
         _close_all(self._held)
-
-    def __iter__(self) -> Iterator[Session]:
-        return iter(self._held)
 
 
 def _close_all(sessions: list[Session]) -> None:

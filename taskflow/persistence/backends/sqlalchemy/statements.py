@@ -65,7 +65,7 @@ class Statement:
         if self._names is not None:
             return dict(zip(self._names, values, strict=True))
         if self._order is not None:
-            return tuple(values[i] for i in self._order)
+            return tuple([values[i] for i in self._order])
         return tuple(values)
 
 
@@ -75,6 +75,18 @@ def _encode_failure(failure: Any) -> str:
 
 def _encode_history(history: Any) -> str:
     return json_utils.encode_history(models.stored_history(history))
+
+
+# By the dialects' names, drivers and styles of parameters: backends come and go, but the texts stay the same.
+_ALL: dict[tuple[str, str, str], Statements] = {}
+
+
+def for_dialect(dialect: interfaces.Dialect) -> Statements:
+    """Returns the statements for a dialect."""
+    key = (dialect.name, dialect.driver, dialect.paramstyle)
+    if key not in _ALL:
+        _ALL[key] = Statements(dialect)
+    return _ALL[key]
 
 
 class Statements:
@@ -91,7 +103,7 @@ class Statements:
         # What a missing value is stored as in a JSON column.
         self._null = "null" if self._postgres else None
         self._made: dict[Any, Statement] = {}
-        self._updates: dict[Any, tuple[Statement, tuple[Encoder, ...]]] = {}
+        self._updates: dict[Any, tuple[Statement, tuple[tuple[str, Encoder], ...]]] = {}
 
     # -- texts
 
@@ -230,14 +242,19 @@ class Statements:
         key = (detail.__class__, *fields)
         made = self._updates.get(key)
         if made is None:
-            statement = self.update(table, (*fields, "updated_at"))
-            made = self._updates[key] = (statement, tuple(self._encoder(detail, field) for field in fields))
+            # In the order of the table's columns, since that is how the statement will take them.
+            columns = [column.name for column in table.columns if column.name in fields or column.name == "updated_at"]
+            encoders = tuple((field, self._encoder(detail, field)) for field in columns)
+            made = self._updates[key] = (self.update(table, columns), encoders)
         statement, encoders = made
-        row = [
-            value if encoder is None else self._value(detail, field, encoder, value)
-            for (field, value), encoder in zip(fields.items(), encoders, strict=True)
-        ]
-        row += (now, detail.uuid)
+        row = []
+        for field, encoder in encoders:
+            if field == "updated_at":
+                row.append(now)
+                continue
+            value = fields[field]
+            row.append(value if encoder is None else self._value(detail, field, encoder, value))
+        row.append(detail.uuid)
         return statement, statement.parameters(row)
 
     # -- values on their way out

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How whole details are written to a database: what is new is inserted, what has changed is updated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskflow.persistence import models
+from taskflow.persistence.backends.sqlalchemy import statements, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import sqlalchemy as sa
+
+    from taskflow.persistence.backends.sqlalchemy import sessions
+
+
+class Writer:
+    """Gathers the rows of whole details that are new or have changed, then writes them.
+
+    Everything is encoded before anything is written.
+
+    Args:
+        made: the statements of the dialect in use.
+    """
+
+    def __init__(self, made: statements.Statements) -> None:
+        self._statements = made
+        self._now = made.now()
+        # Parents before children.
+        self._new: dict[str, list[list[Any]]] = {"logbooks": [], "flowdetails": [], "atomdetails": []}
+        self._changed: dict[statements.Statement, list[Any]] = {}
+
+    def add_book(self, book: models.LogBook) -> None:
+        """Notes a new book, without its flow details."""
+        self._new["logbooks"].append([book.uuid, *self._statements.values(book, statements.BOOK_FIELDS)])
+
+    def add_flow(self, flow_detail: models.FlowDetail, book_uuid: str) -> None:
+        """Notes a new flow detail, with its atom details."""
+        values = self._statements.values(flow_detail, statements.FLOW_FIELDS)
+        self._new["flowdetails"].append([flow_detail.uuid, book_uuid, self._now, *values])
+        for atom_detail in flow_detail:
+            self.add_atom(atom_detail, flow_detail.uuid)
+
+    def add_atom(self, atom_detail: models.AtomDetail, flow_uuid: str) -> None:
+        """Notes a new atom detail."""
+        kind = models.atom_detail_type(atom_detail)
+        values = self._statements.values(atom_detail, statements.ATOM_FIELDS)
+        self._new["atomdetails"].append([atom_detail.uuid, flow_uuid, self._now, kind, *values])
+
+    def merge_book(self, stored: models.LogBook, book: models.LogBook) -> None:
+        """Merges a book into the stored one and notes what changes; its flow details are left."""
+        self._merge(stored, book, tables.TABLES.logbooks, statements.BOOK_FIELDS)
+
+    def merge_flow(self, stored: models.FlowDetail, flow_detail: models.FlowDetail) -> None:
+        """Merges a flow detail into the stored one, with its atom details, and notes what changes."""
+        self._merge(stored, flow_detail, tables.TABLES.flowdetails, statements.FLOW_FIELDS)
+        for atom_detail in flow_detail:
+            stored_atom = stored.find(atom_detail.uuid)
+            if stored_atom is not None:
+                self.merge_atom(stored_atom, atom_detail)
+            else:
+                self.add_atom(atom_detail, stored.uuid)
+                stored.add(atom_detail)
+
+    def merge_atom(self, stored: models.AtomDetail, atom_detail: models.AtomDetail) -> None:
+        """Merges an atom detail into the stored one and notes what changes."""
+        self._merge(stored, atom_detail, tables.TABLES.atomdetails, statements.ATOM_FIELDS)
+
+    def _merge(self, stored: Any, given: Any, table: sa.Table, fields: Sequence[str]) -> None:
+        before = self._statements.values(stored, fields)
+        stored.merge(given)
+        after = self._statements.values(stored, fields)
+        changed = [i for i, field in enumerate(fields) if before[i] != after[i]]
+        if not changed:
+            return
+        columns = [fields[i] for i in changed]
+        values = [after[i] for i in changed]
+        if table is not tables.TABLES.logbooks:
+            columns.append("updated_at")
+            values.append(self._now)
+        statement = self._statements.update(table, columns)
+        self._changed.setdefault(statement, []).append(statement.parameters([*values, stored.uuid]))
+
+    def write(self, session: sessions.Session) -> None:
+        """Writes everything that was gathered."""
+        columns = {
+            "logbooks": ("uuid", *statements.BOOK_FIELDS),
+            "flowdetails": ("uuid", "parent_uuid", "created_at", *statements.FLOW_FIELDS),
+            "atomdetails": ("uuid", "parent_uuid", "created_at", "atom_type", *statements.ATOM_FIELDS),
+        }
+        for table in tables.TABLES:
+            rows = self._new[table.name]
+            if rows:
+                insert = self._statements.insert(table, columns[table.name])
+                session.run_all(insert, [insert.parameters(row) for row in rows])
+        for statement, parameters in self._changed.items():
+            session.run_all(statement, parameters)
