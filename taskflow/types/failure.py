@@ -8,14 +8,13 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskflow import exceptions as exc
-from taskflow.utils import names
+from taskflow.utils import names, tracebacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     ExcInfo = tuple[type[BaseException], BaseException | None, TracebackType | None]
-    Sources = tuple[tuple[str, Sequence[str]], ...]
 
 # In the nested dict form each cause repeats all that follow it, so its size doubles with each.
 # This many are still small.
@@ -54,7 +53,7 @@ def _are_equal_exc_info_tuples(a: Sequence[Any] | None, b: Sequence[Any] | None)
         return True
     if not _are_alike(a, b):
         return False
-    return a[2] is b[2] or _format_traceback(a[2]) == _format_traceback(b[2])
+    return a[2] is b[2] or tracebacks.format_traceback(a[2]) == tracebacks.format_traceback(b[2])
 
 
 def _are_alike(a: Sequence[Any], b: Sequence[Any]) -> bool:
@@ -84,50 +83,6 @@ def _args_of(value: object) -> tuple[Any, ...]:
 def _type_names(exc_type: type[BaseException]) -> tuple[str, ...]:
     root = Exception if issubclass(exc_type, Exception) else BaseException
     return tuple([names.class_name(cls) for cls in exc_type.__mro__ if issubclass(cls, root)])
-
-
-def _freeze_sources(tb: TracebackType | None) -> Sources:
-    """Remembers the source lines that a traceback refers to.
-
-    A traceback object keeps files, names and positions as they were, but no source: that is read when it is formatted,
-    and by then the file may be another one. Formatting at once would cost many times as much as all else that is
-    captured, and most failures are never printed. So only references to the lists of lines are taken, which
-    `linecache` reads once for each file and all failures share.
-    """
-    import linecache
-
-    found: dict[str, Sequence[str]] = {}
-    while tb is not None:
-        frame = tb.tb_frame
-        filename = frame.f_code.co_filename
-        if filename not in found:
-            linecache.checkcache(filename)
-            found[filename] = linecache.getlines(filename, frame.f_globals)
-        tb = tb.tb_next
-    return tuple(found.items())
-
-
-def _format_traceback(tb: TracebackType | None, sources: Sources = ()) -> str:
-    """Formats a traceback as the interpreter does, with the source lines as they were when it was captured."""
-    if tb is None:
-        return ""
-    import linecache
-    import traceback
-
-    for filename, lines in sources:
-        linecache.checkcache(filename)
-        if linecache.getlines(filename) != lines:
-            break
-    else:
-        return "".join(traceback.format_tb(tb))
-    known = dict(sources)
-    frames = []
-    for frame, lineno in traceback.walk_tb(tb):
-        code = frame.f_code
-        lines = known.get(code.co_filename, ())
-        line = lines[lineno - 1] if 0 < lineno <= len(lines) else ""
-        frames.append(traceback.FrameSummary(code.co_filename, lineno, code.co_name, lookup_line=False, line=line))
-    return "".join(traceback.StackSummary.from_list(frames).format())
 
 
 class Failure:
@@ -190,7 +145,7 @@ class Failure:
     _exc_args: tuple[Any, ...]
     _exception_str: str
     _traceback_str: str | None
-    _frozen_tb: tuple[TracebackType, Sources] | None
+    _frozen_tb: tuple[TracebackType, tracebacks.Sources] | None
     _causes: tuple[Failure, ...] | None
 
     def __init__(self, exc_info: ExcInfo | None = None, **kwargs: Any) -> None:
@@ -219,7 +174,7 @@ class Failure:
             self._frozen_tb = None
         else:
             self._traceback_str = None
-            self._frozen_tb = (tb, _freeze_sources(tb))
+            self._frozen_tb = (tb, tracebacks.freeze_sources(tb))
 
     def _restore(self, exc_info: ExcInfo | None, fields: dict[str, Any]) -> None:
         fields = dict(fields)
@@ -271,7 +226,7 @@ class Failure:
         """The text of the traceback, without header line."""
         frozen = self._frozen_tb
         if frozen is not None:
-            self._traceback_str = _format_traceback(*frozen)
+            self._traceback_str = tracebacks.format_traceback(*frozen)
             self._frozen_tb = None
         return self._traceback_str
 

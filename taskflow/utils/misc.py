@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where are the small functions that user programs import from this path?
 
-Everything that needs a larger module of the standard library imports it when it is called: most programs use two or three
-of these functions.
+Everything that needs a larger module of the standard library imports it when it is called: most programs use two or
+three of these functions. What has a question of its own to answer stands in a module of its own.
 """
 
 from __future__ import annotations
@@ -12,37 +12,35 @@ import enum
 import functools
 import io
 import os
-import re
 import sys
-import threading
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from taskflow.utils import cached, decoding, uris
 
 if TYPE_CHECKING:
-    import datetime
+    import datetime as dt
     import types
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from urllib import parse
 
     from taskflow.types import failure
 
-    class Uri(parse.SplitResult):
-        """A split URI whose query can be asked for as a dictionary."""
-
-        def params(self, collapse: bool = True) -> dict[str, Any]: ...
-
-
 T = TypeVar("T")
-Obj = TypeVar("Obj")
 
 UNKNOWN_HOSTNAME = "<unknown>"
 NUMERIC_TYPES = (int, float)
 
 StrEnum = enum.StrEnum
 
-_MISSING = object()
+cachedproperty = cached.cachedproperty
 
-# RFC 3986 section 3.1.
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+binary_encode = decoding.binary_encode
+binary_decode = decoding.binary_decode
+decode_json = decoding.decode_json
+decode_msgpack = decoding.decode_msgpack
+
+parse_uri = uris.parse_uri
+merge_uri = uris.merge_uri
+extract_driver_and_conf = uris.extract_driver_and_conf
 
 
 class StringIO(io.StringIO):
@@ -270,7 +268,7 @@ def get_version_string(obj: Any) -> str | None:
     return version if isinstance(version, str) else str(version)
 
 
-def millis_to_datetime(milliseconds: float | str) -> datetime.datetime:
+def millis_to_datetime(milliseconds: float | str) -> dt.datetime:
     """Makes a local time of a timestamp.
 
     Args:
@@ -279,222 +277,9 @@ def millis_to_datetime(milliseconds: float | str) -> datetime.datetime:
     Returns:
         The local time without time zone.
     """
-    import datetime
+    import datetime as dt
 
-    return datetime.datetime.fromtimestamp(float(milliseconds) / 1000)  # noqa: DTZ006 - documented as naive
-
-
-# Texts, JSON and msgpack.
-
-
-def binary_encode(text: str | bytes, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-    """Encodes a text, unless it is bytes already.
-
-    Args:
-        text: the text.
-        encoding: how to encode it.
-        errors: what to do about characters that the encoding does not have.
-
-    Returns:
-        Bytes.
-
-    Raises:
-        TypeError: neither text nor bytes.
-    """
-    if isinstance(text, bytes):
-        return text
-    if isinstance(text, str):
-        return text.encode(encoding, errors)
-    raise TypeError(f"Text or bytes are expected for encoding, not {type(text).__name__}")
-
-
-def binary_decode(data: str | bytes, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """Decodes bytes, unless they are text already.
-
-    Args:
-        data: the bytes.
-        encoding: how to decode them; where that fails, UTF-8 is tried.
-        errors: what to do about bytes that can not be decoded.
-
-    Returns:
-        Text.
-
-    Raises:
-        TypeError: neither text nor bytes.
-        UnicodeDecodeError: the bytes can not be decoded.
-    """
-    if isinstance(data, str):
-        return data
-    if not isinstance(data, bytes):
-        raise TypeError(f"Text or bytes are expected for decoding, not {type(data).__name__}")
-    try:
-        return data.decode(encoding, errors)
-    except UnicodeDecodeError:
-        return data.decode("utf-8", errors)
-
-
-def _check_root(root: Any, root_types: Any, kind: str) -> Any:
-    if root_types:
-        permitted = root_types if isinstance(root_types, type) else tuple(root_types)
-        if not isinstance(root, permitted):
-            raise ValueError(  # noqa: TRY004 - it is the data that is wrong
-                f"The {kind} data must have one of {root_types} as its root, not {type(root).__name__}"
-            )
-    return root
-
-
-def decode_json(raw_data: str | bytes, root_types: Any = (dict,)) -> Any:
-    """Decodes JSON.
-
-    Args:
-        raw_data: the JSON text.
-        root_types: the types of which the outermost object must be; nothing permits all.
-
-    Returns:
-        The decoded object.
-
-    Raises:
-        ValueError: no JSON, or another outermost object.
-        TypeError: neither text nor bytes.
-    """
-    import json
-
-    text = binary_decode(raw_data)
-    try:
-        root = json.loads(text)
-    except RecursionError as e:
-        raise ValueError("The JSON data is nested too deeply") from e
-    return _check_root(root, root_types, "JSON")
-
-
-def decode_msgpack(raw_data: bytes, root_types: Any = (dict,)) -> Any:
-    """Decodes msgpack.
-
-    Args:
-        raw_data: the bytes.
-        root_types: the types of which the outermost object must be; nothing permits all.
-
-    Returns:
-        The decoded object.
-
-    Raises:
-        ValueError: no msgpack, or another outermost object.
-        TypeError: no bytes.
-        ImportError: the ``msgpack`` package is not installed.
-    """
-    import msgpack  # type: ignore[import-untyped,unused-ignore]
-
-    if not isinstance(raw_data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"Bytes are expected as msgpack data, not {type(raw_data).__name__}")
-    try:
-        root = msgpack.unpackb(raw_data, raw=False, strict_map_key=False)
-    except Exception as e:  # it raises exceptions of many unrelated types
-        raise ValueError(f"The data is no msgpack: {e}") from e
-    return _check_root(root, root_types, "msgpack")
-
-
-# URIs and drivers.
-
-
-@functools.cache
-def _uri_class() -> type[Uri]:
-    """Makes the class of split URIs, on demand as `urllib.parse` is a large import."""
-    from urllib import parse
-
-    class Uri(parse.SplitResult):
-        """A split URI whose query can be asked for as a dictionary."""
-
-        __slots__ = ()
-
-        def params(self, collapse: bool = True) -> dict[str, Any]:
-            """Tells the parameters of the query.
-
-            Args:
-                collapse: of a repeated name keep the last value only, instead of the list of its values.
-
-            Returns:
-                Names with values; those with blank values are left out.
-            """
-            found = parse.parse_qs(self.query)
-            return {name: values[-1] if collapse or len(values) == 1 else values for name, values in found.items()}
-
-    return Uri  # type: ignore[return-value]
-
-
-def parse_uri(uri: str) -> Uri:
-    """Splits a URI.
-
-    Args:
-        uri: the URI.
-
-    Returns:
-        A `urllib.parse.SplitResult` with one more method, ``params``, for the query.
-
-    Raises:
-        TypeError: no text.
-        ValueError: the text does not start with a scheme.
-    """
-    if not isinstance(uri, str):
-        raise TypeError(f"A URI must be a text, not {type(uri).__name__}")
-    if not _SCHEME.match(uri):
-        raise ValueError(f"A URI must start with a scheme and a colon, {uri!r} does not")
-    from urllib import parse
-
-    return _uri_class()(*parse.urlsplit(uri))
-
-
-def merge_uri(uri: Uri, conf: dict[str, Any]) -> dict[str, Any]:
-    """Adds what a URI says to a configuration, which has precedence.
-
-    Args:
-        uri: the split URI.
-        conf: the configuration; it is changed.
-
-    Returns:
-        The same configuration.
-
-    Raises:
-        ValueError: the port is out of range.
-    """
-    port = uri.port
-    if uri.username:
-        conf.setdefault("username", uri.username)
-    if uri.password:
-        conf.setdefault("password", uri.password)
-    if port is not None:
-        conf.setdefault("port", port)
-    hostname = uri.hostname
-    if hostname:
-        if port is not None:
-            # Without brackets nobody could tell the last part of an IPv6 address from the port.
-            hostname = f"[{hostname}]:{port}" if ":" in hostname else f"{hostname}:{port}"
-        conf.setdefault("hostname", hostname)
-    for name, value in uri.params().items():
-        conf.setdefault(name, value)
-    return conf
-
-
-def extract_driver_and_conf(conf: str | Mapping[str, Any], conf_key: str) -> tuple[Any, Any]:
-    """Tells which driver a configuration asks for.
-
-    Args:
-        conf: the configuration, or only the value of ``conf_key``.
-        conf_key: where in the configuration the name of a driver, or a URI with it as scheme, is.
-
-    Returns:
-        The name of the driver, and the configuration together with what the URI says.
-
-    Raises:
-        KeyError: the configuration does not have that key.
-    """
-    if isinstance(conf, str):
-        conf = {conf_key: conf}
-    driver = conf[conf_key]
-    try:
-        uri = parse_uri(driver)
-    except (TypeError, ValueError):
-        return driver, conf
-    return uri.scheme, merge_uri(uri, dict(conf))
+    return dt.datetime.fromtimestamp(float(milliseconds) / 1000)  # noqa: DTZ006 - documented as naive
 
 
 def _class_in(module: types.ModuleType, path: str) -> Any:
@@ -525,7 +310,7 @@ def find_subclasses(locations: Iterable[Any], base_cls: type[T], exclude_hidden:
     import importlib
     import types
 
-    found = set()
+    found: set[type[T]] = set()
     for location in locations:
         place: Any = location
         if isinstance(location, str):
@@ -590,95 +375,4 @@ def capture_failure() -> Iterator[failure.Failure]:
     # Failures stand on this module, so it can not import them before it is complete.
     from taskflow.types import failure
 
-    yield failure.Failure(exc_info)  # type: ignore[arg-type]
-
-
-class _Guard:
-    """The lock of one value that is being computed, and how many threads want it."""
-
-    __slots__ = ("lock", "users")
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.users = 0
-
-
-# Guards exist only while values are computed, so that instances need no attribute of their own for them.
-_guards: dict[tuple[int, str], _Guard] = {}
-_guards_lock = threading.Lock()
-
-
-class cachedproperty:  # noqa: N801 - used as a decorator
-    """A read-only property that is computed once for each instance, by one thread.
-
-    The value is kept in the instance as an ordinary attribute named like the method with an underscore before it.
-
-    Args:
-        fget: the method; or the name of the attribute that keeps the value, then the method is decorated by the result.
-        require_lock: let other threads wait while one computes the value.
-    """
-
-    def __init__(self, fget: Callable[[Any], Any] | str | None = None, require_lock: bool = True) -> None:
-        self._require_lock = require_lock
-        self._attr_name = ""
-        self._fget: Callable[[Any], Any] | None = None
-        self.__doc__ = None
-        if isinstance(fget, str):
-            self._attr_name = fget
-        elif fget is not None:
-            self(fget)
-
-    def __call__(self, fget: Callable[[Any], Any]) -> cachedproperty:
-        """Decorates the method.
-
-        Args:
-            fget: the method.
-
-        Returns:
-            This property.
-        """
-        self._fget = fget
-        self._attr_name = self._attr_name or f"_{fget.__name__}"
-        self.__doc__ = getattr(fget, "__doc__", None)
-        return self
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> cachedproperty: ...
-
-    @overload
-    def __get__(self, instance: Obj, owner: type[Obj] | None = None) -> Any: ...
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        value = getattr(instance, self._attr_name, _MISSING)
-        if value is not _MISSING:
-            return value
-        if not self._require_lock:
-            return self._compute(instance)
-        key = (id(instance), self._attr_name)
-        with _guards_lock:
-            guard = _guards.setdefault(key, _Guard())
-            guard.users += 1
-        try:
-            with guard.lock:
-                value = getattr(instance, self._attr_name, _MISSING)
-                return self._compute(instance) if value is _MISSING else value
-        finally:
-            with _guards_lock:
-                guard.users -= 1
-                if not guard.users:
-                    del _guards[key]
-
-    def _compute(self, instance: Any) -> Any:
-        if self._fget is None:
-            raise AttributeError(f"Cached property {self._attr_name!r} has no method that computes it")
-        value = self._fget(instance)
-        setattr(instance, self._attr_name, value)
-        return value
-
-    def __set__(self, instance: Any, value: Any) -> None:
-        raise AttributeError(f"Cached property of {type(instance).__name__!r} can not be set")
-
-    def __delete__(self, instance: Any) -> None:
-        raise AttributeError(f"Cached property of {type(instance).__name__!r} can not be deleted")
+    yield failure.Failure(exc_info)
