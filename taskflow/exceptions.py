@@ -168,15 +168,13 @@ class MissingDependencies(DependencyFailure):
         method: the name of the method of ``who`` that requires them.
     """
 
-    MESSAGE_TPL = "'%(who)s' requires %(requirements)s but no other entity produces said requirements"
     METHOD_TPL = "'%(method)s' method on "
+    MESSAGE_TPL = "'%(who)s' requires %(requirements)s but no other entity produces said requirements"
 
     def __init__(self, who: object, requirements: Any, cause: object = None, method: str | None = None) -> None:
-        message = self.MESSAGE_TPL % {"who": who, "requirements": requirements}
-        if method:
-            message = self.METHOD_TPL % {"method": method} + message
-        super().__init__(message, cause=cause)
         self.missing_requirements = requirements
+        template = f"{self.METHOD_TPL}{self.MESSAGE_TPL}" if method else self.MESSAGE_TPL
+        super().__init__(template % {"method": method, "who": who, "requirements": requirements}, cause)
 
 
 class CompilationFailure(TaskFlowException):

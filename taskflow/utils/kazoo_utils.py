@@ -7,6 +7,7 @@ The ``kazoo`` package is imported when it is used, so this module can be importe
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from taskflow import exceptions as exc
@@ -64,6 +65,13 @@ _OPTIONAL_TRANSFERS: tuple[tuple[str, Callable[[Any], Any] | None], ...] = (
 )
 
 
+def _import_kazoo(module: str) -> Any:
+    try:
+        return importlib.import_module(f"kazoo.{module}")
+    except ImportError as e:
+        raise ImportError("ZooKeeper needs the package 'kazoo': pip install taskflow[zookeeper]") from e
+
+
 def __getattr__(name: str) -> Any:
     if name == "KazooTransactionException":
         return _transaction_exception()
@@ -73,9 +81,9 @@ def __getattr__(name: str) -> Any:
 @functools.cache
 def _transaction_exception() -> type[KazooTransactionException]:
     """Makes the class `KazooTransactionException`, on demand as its base class is kazoo's."""
-    from kazoo import exceptions
+    exceptions = _import_kazoo("exceptions")
 
-    class KazooTransactionException(exceptions.KazooException):  # type: ignore[misc]
+    class KazooTransactionException(exceptions.KazooException):  # type: ignore[misc,name-defined]
         """Operations of a transaction failed.
 
         Args:
@@ -134,8 +142,7 @@ def checked_commit(txn: Any) -> Any:
     Raises:
         KazooTransactionException: at least one of them failed.
     """
-    from kazoo import exceptions
-
+    exceptions = _import_kazoo("exceptions")
     operations = list(txn.operations)
     if not operations:
         return []
@@ -225,8 +232,7 @@ def make_client(conf: Mapping[str, Any]) -> Any:
         TypeError: there are no hosts.
         ValueError: the timeout is no number.
     """
-    from kazoo import client
-
+    client = _import_kazoo("client")
     options: dict[str, Any] = {"hosts": _join_hosts(conf.get("hosts", "localhost:2181")), "logger": LOG}
     for name, convert, default in CONF_TRANSFERS:
         value = conf.get(name, default)

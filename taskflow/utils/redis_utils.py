@@ -12,7 +12,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from redis import Redis as RedisClient
+
+    class RedisClient:
+        """A Redis client that can not be used after it was closed."""
+
+        closed: bool
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any: ...
+
 
 _LEADING_NUMBERS = re.compile(r"\d+(?:\.\d+)*")
 
@@ -28,6 +37,14 @@ DOES_NOT_EXPIRE = UnknownExpire.DOES_NOT_EXPIRE
 KEY_NOT_FOUND = UnknownExpire.KEY_NOT_FOUND
 
 
+def _import_redis() -> Any:
+    try:
+        import redis
+    except ImportError as e:
+        raise ImportError("Redis needs the package 'redis': pip install taskflow[redis]") from e
+    return redis
+
+
 def __getattr__(name: str) -> Any:
     if name == "RedisClient":
         return _client_class()
@@ -37,9 +54,9 @@ def __getattr__(name: str) -> Any:
 @functools.cache
 def _client_class() -> type[RedisClient]:
     """Makes the class `RedisClient`, on demand as its base class is that of the redis package."""
-    import redis
+    redis = _import_redis()
 
-    class RedisClient(redis.Redis):  # type: ignore[misc,unused-ignore]
+    class RedisClient(redis.Redis):  # type: ignore[misc,name-defined]
         """A client that can not be used after it was closed, instead of silently connecting again."""
 
         closed = False
@@ -171,8 +188,7 @@ def is_server_new_enough(
 
 
 def _ask_version(client: Any) -> str:
-    import redis
-
+    redis = _import_redis()
     try:
         return str(client.info().get("redis_version") or "")
     except redis.exceptions.ResponseError:  # forks and proxies may not have the command
