@@ -537,9 +537,7 @@ class Storage:
                 try:
                     result[index]
                 except _EXTRACT_ERRORS:
-                    LOG.warning(
-                        "Atom %s did not supply result with index %r (name %s)", atom_name, index, symbol
-                    )
+                    LOG.warning("Atom %s did not supply result with index %r (name %s)", atom_name, index, symbol)
 
     def forget_failures(self, atom_name: str) -> None:
         """Let go of the failures of an atom that begins anew."""
@@ -690,7 +688,7 @@ class Storage:
                 known = detail.last_failures
             except exc.NotFound as e:
                 raise exc.StorageFailure(
-                    f"Retry {retry_name!r} of flow {self.flow_name!r} has made no attempt that a failure could belong to",
+                    f"Retry {retry_name!r} of flow {self.flow_name!r} has made no attempt that could have failed",
                     e,
                 ) from e
             if failed_atom_name not in known:

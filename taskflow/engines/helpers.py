@@ -167,7 +167,10 @@ def _check_factory(factory: Any) -> tuple[str, Callable[..., Any]]:
     if isinstance(factory, str):
         return factory, _import(factory)
     if not callable(factory):
-        raise ValueError(f"Flow factory {factory!r} is not reimportable: expected a function, a class or a dotted name")
+        # A ValueError for what is no callable too: callers know it as the error of a bad factory.
+        raise ValueError(  # noqa: TRY004
+            f"Flow factory {factory!r} is not reimportable: expected a function, a class or a dotted name"
+        )
     name = names.callable_name(factory)
     try:
         again = _import(name)
@@ -258,7 +261,14 @@ def load_from_factory(
     flow_detail = persistence_utils.create_flow_detail(flow, book=book, backend=backend)
     save_factory_details(flow_detail, flow_factory, factory_args, factory_kwargs, backend=backend)
     return load(
-        flow, store=store, flow_detail=flow_detail, book=book, backend=backend, namespace=namespace, engine=engine, **kwargs
+        flow,
+        store=store,
+        flow_detail=flow_detail,
+        book=book,
+        backend=backend,
+        namespace=namespace,
+        engine=engine,
+        **kwargs,
     )
 
 
@@ -285,8 +295,7 @@ def flow_from_detail(flow_detail: models.FlowDetail) -> Any:
         factory = _import(noted["name"])
     except (KeyError, TypeError, ImportError) as e:
         raise ImportError(f"Could not import factory for flow {flow_detail.name} {flow_detail.uuid}") from e
-    flow = factory(*(noted.get("args") or ()), **(noted.get("kwargs") or {}))
-    return flow
+    return factory(*(noted.get("args") or ()), **(noted.get("kwargs") or {}))
 
 
 def load_from_detail(

@@ -125,9 +125,7 @@ class ActionEngine(base.Engine):
             names = [n for n, kind in zip(made.layout.names, made.layout.kinds, strict=True) if kind <= layout.RETRY]
             if len(set(names)) != len(names):
                 again = sorted(name for name, times in collections.Counter(names).items() if times > 1)
-                raise exc.Duplicate(
-                    f"Atoms with duplicate names found: {again}; each atom needs a name of its own"
-                )
+                raise exc.Duplicate(f"Atoms with duplicate names found: {again}; each atom needs a name of its own")
             self._compilation = compilation
             self._runtime = made
 

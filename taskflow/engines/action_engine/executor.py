@@ -51,11 +51,11 @@ def execute(task: Any, arguments: Mapping[str, Any], progress_callback: Any = No
     """
     if progress_callback is None:
         return EXECUTED, _guarded(task.pre_execute, task.execute, task.post_execute, arguments)
-    task._progress_hook = progress_callback  # noqa: SLF001 - the task keeps this attribute for us
+    task._progress_hook = progress_callback
     try:
         return EXECUTED, _guarded(task.pre_execute, task.execute, task.post_execute, arguments)
     finally:
-        task._progress_hook = None  # noqa: SLF001
+        task._progress_hook = None
 
 
 def revert(task: Any, arguments: Mapping[str, Any], progress_callback: Any = None) -> tuple[str, Any]:
@@ -71,11 +71,11 @@ def revert(task: Any, arguments: Mapping[str, Any], progress_callback: Any = Non
     """
     if progress_callback is None:
         return REVERTED, _guarded(task.pre_revert, task.revert, task.post_revert, arguments)
-    task._progress_hook = progress_callback  # noqa: SLF001
+    task._progress_hook = progress_callback
     try:
         return REVERTED, _guarded(task.pre_revert, task.revert, task.post_revert, arguments)
     finally:
-        task._progress_hook = None  # noqa: SLF001
+        task._progress_hook = None
 
 
 def _revert_arguments(arguments: Mapping[str, Any], result: Any, failures: Any) -> dict[str, Any]:
@@ -227,10 +227,10 @@ class TaskExecutor(abc.ABC):
             A future of ``(REVERTED, value or Failure)`` with the task in its attribute ``atom``.
         """
 
-    def start(self) -> None:
+    def start(self) -> None:  # noqa: B027 - not every executor has something to make
         """Get ready for work."""
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027
         """Let go of whatever ``start`` has made."""
 
 
@@ -352,5 +352,3 @@ class ParallelGreenThreadTaskExecutor(ParallelThreadTaskExecutor):
         if max_workers is None:
             max_workers = self.DEFAULT_WORKERS
         return futurist.GreenThreadPoolExecutor(max_workers=max_workers)
-
-

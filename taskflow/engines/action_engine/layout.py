@@ -81,7 +81,7 @@ class Layout:
     def __len__(self) -> int:
         return len(self.items)
 
-    # -- orders ----------------------------------------------------------------------------------------------------
+    # -- orders ----------------------------------------------------------------------------------------------
 
     @property
     def graph_order(self) -> Sequence[int]:
@@ -157,7 +157,7 @@ class Layout:
             self._names = {n: i for i, n in enumerate(self.names) if kinds[i] <= RETRY}
         return self._names.get(name, -1)
 
-    # -- who provides, who precedes ------------------------------------------------------------------------------
+    # -- who provides, who precedes --------------------------------------------------------------------------
 
     def providers_of(self, symbol: Any) -> Sequence[int]:
         """Numbers, ascending, of the atoms that say to provide ``symbol``."""
@@ -253,10 +253,10 @@ class Layout:
     def _entry_of(self, end: int) -> int:
         return self._entries[id(self.items[end])]
 
-    # -- deciders --------------------------------------------------------------------------------------------------
+    # -- deciders --------------------------------------------------------------------------------------------
 
     def applying_deciders(self, node: int) -> list[EdgeDecider]:
-        """The deciders that are asked before atom ``node`` runs: on its own links, then on those of the flows it enters."""
+        """The deciders asked before atom ``node`` runs: on its own links, then on those of the flows it enters."""
         found: list[EdgeDecider] = []
         while True:
             found.extend(self.deciders.get(node, ()))
@@ -362,6 +362,15 @@ class Builder:
         self._seen: set[Any] = set()
 
     def build(self) -> Layout:
+        """Number everything; to be called once.
+
+        Returns:
+            The layout.
+
+        Raises:
+            TypeError: Something is neither a task nor a flow.
+            ValueError: An object appears twice.
+        """
         layout = self._layout
         if self._kind(layout.root, None) == TASK:
             self._seen.add(layout.root)
@@ -402,7 +411,7 @@ class Builder:
         else:
             where = "" if holder is None else f" in flow {holder.name!r}"
             raise TypeError(
-                f"Unknown object '{item}' ({type(item)}) requested to compile{where}: only tasks and flows can be compiled"
+                f"Unknown object '{item}' ({type(item)}) requested to compile{where}: expected a task or a flow"
             )
         self._kind_of_class[type(item)] = kind
         return kind
@@ -428,7 +437,7 @@ class Builder:
             raise self._twice(flow, None if parent < 0 else self._layout.items[parent])
         self._seen.add(flow)
         entry = self._node(flow, FLOW, parent, inherited)
-        self._layout._entries[id(flow)] = entry  # noqa: SLF001 - the builder fills what it builds
+        self._layout._entries[id(flow)] = entry
         retry = -1
         if flow.retry is not None:
             if flow.retry in self._seen:

@@ -43,6 +43,8 @@ EXECUTE, REVERT, RETRY, IGNORE = range(4)
 INTENTIONS = {states.EXECUTE: EXECUTE, states.REVERT: REVERT, states.RETRY: RETRY, states.IGNORE: IGNORE}
 
 _CLEAR = frozenset((PENDING, REVERTED, IGNORED, MARKER))
+_UNSTARTED = frozenset((PENDING, RETRYING))
+_ENDED_WELL = frozenset((SUCCESS, IGNORED))
 _REVERTABLE = frozenset((SUCCESS, FAILURE))
 
 WHOLE_FLOW = -1
@@ -93,7 +95,7 @@ class Plan:
         # Atoms that are ready but have deciders to be asked first.
         self.candidates: list[int] = []
 
-    # -- beginning ---------------------------------------------------------------------------------------------------
+    # -- beginning -------------------------------------------------------------------------------------------
 
     def restore(self, recorded: Iterable[tuple[int, int, int]]) -> None:
         """Begin from what was recorded of each atom; to be called once, first.
@@ -122,7 +124,7 @@ class Plan:
         if backward:
             self._count_backward(i for i in reversed(self._layout.order) if touched[i])
 
-    # -- going forward -------------------------------------------------------------------------------------------------
+    # -- going forward ---------------------------------------------------------------------------------------
 
     def started(self, i: int) -> None:
         """Atom ``i`` is executing."""
@@ -168,13 +170,13 @@ class Plan:
         while stack:
             i = stack.pop()
             standing = status[i]
-            if standing == PENDING or standing == RETRYING:
+            if standing in _UNSTARTED:
                 if want[i] == EXECUTE:
                     self._offer(i)
                 continue
             if standing == MARKER:
                 touched[i] = 1
-            elif (standing != SUCCESS and standing != IGNORED) or want[i] == REVERT or want[i] == RETRY:
+            elif standing not in _ENDED_WELL or want[i] in (REVERT, RETRY):
                 continue
             if passed[i]:
                 continue
@@ -253,7 +255,7 @@ class Plan:
             stack.extend(s for s in succ[n] if s not in seen and enter(s))
         return found
 
-    # -- going backward ------------------------------------------------------------------------------------------------
+    # -- going backward --------------------------------------------------------------------------------------
 
     def revert_all(self) -> list[int]:
         """Everything is to be undone.
@@ -387,7 +389,7 @@ class Plan:
                         else:
                             self.offer_revert(p)
 
-    # -- trying again ----------------------------------------------------------------------------------------------------
+    # -- trying again ----------------------------------------------------------------------------------------
 
     def restart(self, root: int) -> list[int]:
         """Retry ``root`` begins another attempt: what is reached from it starts anew.
@@ -419,7 +421,7 @@ class Plan:
             if kinds[n] <= layouts.RETRY:
                 status[n] = PENDING
 
-    # -- standing ----------------------------------------------------------------------------------------------------------
+    # -- standing --------------------------------------------------------------------------------------------
 
     def put_back(self, i: int, standing: int) -> None:
         """Atom ``i`` was chosen but nothing of it has begun: it stands where it stood."""

@@ -124,6 +124,6 @@ class Recorder:
         if own is None:
             own = type(task).update_progress is not tasks.Task.update_progress
             self._own_progress[type(task)] = own
-        if own or (task._notifier is not None and task._notifier.has_listeners(tasks.EVENT_UPDATE_PROGRESS)):  # noqa: SLF001
+        if own or (task._notifier is not None and task._notifier.has_listeners(tasks.EVENT_UPDATE_PROGRESS)):
             self.flush()
             task.update_progress(progress)

@@ -76,7 +76,7 @@ class Resolver:
                     return retries.REVERT, innermost
                 return retries.REVERT_ALL, -1
             answer = self._ask(retry, asking, failure)
-            if answer == retries.RETRY or answer == retries.REVERT_ALL:
+            if answer != retries.REVERT:
                 return answer, retry
             if innermost < 0:
                 innermost = retry
@@ -86,9 +86,7 @@ class Resolver:
         atom = self._layout.items[retry]
         self._recorder.flush()
         self._storage.save_retry_failure(atom.name, self._layout.names[asking], failure)
-        arguments = self._storage.fetch_mapped_args(
-            atom.rebind, atom_name=atom.name, optional_args=atom.optional
-        )
+        arguments = self._storage.fetch_mapped_args(atom.rebind, atom_name=atom.name, optional_args=atom.optional)
         arguments[retries.EXECUTE_REVERT_HISTORY] = self._storage.get_retry_history(atom.name)
         answer = atom.on_failure(**arguments)
         for decision in (retries.RETRY, retries.REVERT, retries.REVERT_ALL):
