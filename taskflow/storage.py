@@ -78,22 +78,24 @@ class Storage:
         backend: base.Backend | None = None,
         scope_fetcher: Callable[[str], Any] | None = None,
     ) -> None:
+        own: Any = None
         if backend is None:
             from taskflow.persistence.backends import impl_memory
 
             backend = impl_memory.MemoryBackend({"deep_copy": False})
-            with contextlib.closing(backend.get_connection()) as connection:
-                connection.update_flow_details(flow_detail, ignore_missing=True)
+            own = backend.get_connection()
+            own.update_flow_details(flow_detail, ignore_missing=True)
         self._backend = backend
         self._flowdetail = flow_detail
         self._scope_fetcher = scope_fetcher if scope_fetcher is not None else _no_scopes
         self._failures: dict[str, dict[str, failures.Failure]] = _FailureCache()
         self._failures_version = 0
-        self._connection: base.Connection | None = None
+        # Kept open: while an engine runs, and always when the backend is our own.
+        self._connection: base.Connection | None = own
         # Held from the look at what is to be changed until the change is saved and applied.
         self._saving = threading.RLock()
         self._shared_lock: Any = None
-        self._held = False
+        self._held = self._private = own is not None
         self._details: dict[str, models.AtomDetail] = {}
         self._transients: dict[Any, Any] = {}
         self._transient_args: dict[str, dict[Any, Any]] = {}
@@ -184,6 +186,8 @@ class Storage:
 
     def release_connection(self) -> None:
         """Close the connection that was kept open."""
+        if self._private:
+            return
         with self._saving:
             self._held = False
             connection, self._connection = self._connection, None

@@ -329,10 +329,12 @@ class ActionEngine(base.Engine):
         try:
             current = ready.start(self._statistics, timeout, self._gather_statistics)
             try:
-                while True:
+                state = current.run_to_end(last) if quiet else loop.UNDEFINED
+                while not current.over:
                     state = current.step()
                     if current.over:
-                        last.extend((loop.GAME_OVER, state))
+                        last.append(loop.GAME_OVER)
+                        last.append(state)
                         break
                     last.append(state)
                     if muted:

@@ -8,6 +8,7 @@ to. It is the only place that looks at the flow's state for a suspension, and wa
 
 from __future__ import annotations
 
+import collections
 import functools
 import time
 from typing import TYPE_CHECKING, Any
@@ -59,11 +60,16 @@ TRANSITIONS = {
     (GAME_OVER, SUSPENDED): states.SUSPENDED,
 }
 
+_FOLLOWING: dict[str, dict[str, str]] = {}
+for (_before, _event), _after in TRANSITIONS.items():
+    _FOLLOWING.setdefault(_before, {})[_event] = _after
+
 # The longest wait for something to end before the loop looks up again, in seconds.
 WAITING_TIMEOUT = 60
 
 TIMED_STATES = (states.ANALYZING, states.RESUMING, states.SCHEDULING, states.WAITING)
 
+_TIMED_NAMES = {state: state.lower() for state in TIMED_STATES}
 _STATE_BEFORE = {executors.EXECUTED: states.RUNNING, executors.REVERTED: states.REVERTING}
 _INTENTION_OF = {executors.EXECUTED: states.EXECUTE, executors.REVERTED: states.REVERT}
 _STATE_OF_CODE = {code: state for state, code in plans.CODES.items() if state is not None}
@@ -153,6 +159,34 @@ class Loop:
         if self.state == GAME_OVER:
             self.state = TRANSITIONS[GAME_OVER, self.game_over()]
         return self.state
+
+    def run_to_end(self, trail: collections.deque[str]) -> str:
+        """Go through all phases that are left.
+
+        Args:
+            trail: Gets the phases entered.
+
+        Returns:
+            The final state.
+        """
+        # The clock is read once per phase: the end of one is the beginning of the next.
+        seconds = self.statistics["seconds_per_state"] if self._gather else None
+        clock = time.perf_counter
+        phases, following, note = self._phases, _FOLLOWING, trail.append
+        state = self.state if self.state != UNDEFINED else states.RESUMING
+        since = clock()
+        while state in phases:
+            note(state)
+            self.state = state
+            before = state
+            state = following[state][phases[state]()]
+            if seconds is not None and before != GAME_OVER:
+                now = clock()
+                seconds[_TIMED_NAMES[before]] += now - since
+                since = now
+        note(state)
+        self.state = state
+        return state
 
     def _timed(self, state: str) -> str:
         if not self._gather or state == GAME_OVER:
