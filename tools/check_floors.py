@@ -29,6 +29,7 @@ FLOORS = {
     "taskflow.states": 1,
     "taskflow.types": 1,
     "taskflow.atom": 2,
+    "taskflow.binding": 2,
     "taskflow.deciders": 2,
     "taskflow.flow": 2,
     "taskflow.patterns": 2,

@@ -17,5 +17,5 @@ export VIRTUAL_ENV=$folder
 # The project's requirements are given as such, not through the project: only direct ones are taken at their lowest.
 "$uv" pip install --quiet --resolution lowest-direct --requirement pyproject.toml --all-extras --group test
 "$uv" pip install --quiet --no-deps .
-"$uv" pip freeze | grep -iE '^(alembic|automaton|fasteners|futurist|jsonschema|msgpack|networkx|pydot|sqlalchemy|stevedore|tenacity)=='
+"$uv" pip freeze | grep -iE '^(alembic|automaton|fasteners|futurist|jsonschema|msgpack|networkx|pydot|sqlalchemy|stevedore)=='
 "$folder/bin/python" -m pytest -q -p no:cacheprovider "${@:-tests/unit}"
