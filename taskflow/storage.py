@@ -46,6 +46,7 @@ _FAILED = frozenset((states.FAILURE, states.REVERT_FAILURE))
 _CACHED_INTENTIONS = frozenset((states.EXECUTE, states.REVERT))
 _EXTRACT_ERRORS = (IndexError, KeyError, ValueError, TypeError)
 _NOTHING: Any = object()
+_UNLOCKED = contextlib.nullcontext()
 
 
 class _FailureCache(dict[str, dict[str, failures.Failure]]):
@@ -159,24 +160,17 @@ class Storage:
                     self._shared_lock = fasteners.ReaderWriterLock()
         return self._shared_lock
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _reading(self) -> contextlib.AbstractContextManager[Any]:
         lock = self._shared_lock
-        if lock is None:
-            yield
-        else:
-            with lock.read_lock():
-                yield
+        return _UNLOCKED if lock is None else lock.read_lock()
+
+    def _writing(self) -> contextlib.AbstractContextManager[Any]:
+        return self._saving if self._shared_lock is None else self._writing_shared()
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        lock = self._shared_lock
-        if lock is None:
-            with self._saving:
-                yield
-        else:
-            with lock.write_lock(), self._saving:
-                yield
+    def _writing_shared(self) -> Iterator[None]:
+        with self._shared_lock.write_lock(), self._saving:
+            yield
 
     # -- saving ------------------------------------------------------------------------------------------------------
 
@@ -204,13 +198,8 @@ class Storage:
         Raises:
             StorageFailure: The backend did not take it, after all tries; nothing has changed then.
         """
-        lock = self._shared_lock
-        if lock is None:
-            with self._saving:
-                self._write(changes, added)
-        else:
-            with lock.write_lock(), self._saving:
-                self._write(changes, added)
+        with self._writing():
+            self._write(changes, added)
 
     def commit(self, transitions: Sequence[Transition], ahead: Sequence[Transition] = ()) -> None:
         """Save what one step of an engine changed, as one unit of work, then let it show.
@@ -222,13 +211,8 @@ class Storage:
         Raises:
             StorageFailure: The backend did not take it, after all tries; nothing has changed then.
         """
-        lock = self._shared_lock
-        if lock is None:
-            with self._saving:
-                self._commit(transitions, ahead)
-        else:
-            with lock.write_lock(), self._saving:
-                self._commit(transitions, ahead)
+        with self._writing():
+            self._commit(transitions, ahead)
 
     def _commit(self, transitions: Sequence[Transition], ahead: Sequence[Transition]) -> None:
         # Metadata is put together here, where nobody else can be changing it.
@@ -943,6 +927,8 @@ class Storage:
         for level in _levels(scope_walker, name, providers):
             usable = []
             for atom_name in level:
+                if atom_name not in providers:
+                    continue
                 detail = self._details[atom_name]
                 try:
                     usable.append((atom_name, self._executed(detail)))
@@ -1000,7 +986,7 @@ class Storage:
                 if providers:
                     if scope_walker is None:
                         scope_walker = self._scope_fetcher(atom_name)
-                    if any(_levels(scope_walker, name, providers)):
+                    if any(n in providers for level in _levels(scope_walker, name, providers) for n in level):
                         continue
                 missing.add(bound)
         return missing
@@ -1029,21 +1015,16 @@ def _one_or_all(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _levels(scope_walker: Any, name: Any, providers: Mapping[str, Any]) -> Iterator[list[str]]:
+def _levels(scope_walker: Any, name: Any, providers: Mapping[str, Any]) -> Iterable[list[str]]:
     """The providers of a name that a walker shows, scope by scope, nearest first."""
     if scope_walker is None:
-        return
+        return ()
     direct = getattr(scope_walker, "providers", None)
     if direct is not None:
-        for level in direct(name):
-            shown = [atom_name for atom_name in level if atom_name in providers]
-            if shown:
-                yield shown
-    else:
-        for scope in scope_walker:
-            shown = [atom_name for atom_name in scope if atom_name in providers]
-            if shown:
-                yield shown
+        levels: Iterable[list[str]] = direct(name)
+        return levels
+    shown = ([atom_name for atom_name in scope if atom_name in providers] for scope in scope_walker)
+    return (level for level in shown if level)
 
 
 def _no_result(name: Any, where: str, cause: BaseException | None) -> exc.NotFound:

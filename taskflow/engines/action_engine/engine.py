@@ -13,7 +13,7 @@ from taskflow import exceptions as exc
 from taskflow import logging, states
 from taskflow import storage as storages
 from taskflow.engines import base
-from taskflow.engines.action_engine import compiler, executor, layout, loop, runtime
+from taskflow.engines.action_engine import compiler, executor, layout, loop, runtime, scopes
 from taskflow.types import failure
 from taskflow.utils import misc, texts
 
@@ -169,13 +169,18 @@ class ActionEngine(base.Engine):
             lone = False
             for i in plan.atoms():
                 atom = plan.items[i]
+                walker = scopes.ScopeWalker.at(plan, i)
+                before: Any = None
+                lacks: set[str] = set()
                 for method, mapping, optional in (
                     ("execute", atom.rebind, atom.optional),
                     ("revert", atom.revert_rebind, atom.revert_optional),
                 ):
                     if not mapping:
                         continue
-                    lacks = unsatisfied(atom.name, mapping, optional_args=optional)
+                    if before is None or before != (mapping, optional):
+                        lacks = unsatisfied(atom.name, mapping, walker, optional)
+                    before = (mapping, optional)
                     if lacks:
                         last = exc.MissingDependencies(
                             _with_symbols(atom, mapping, lacks), sorted(lacks), cause=last, method=method

@@ -172,8 +172,8 @@ class Layout:
             self._by_symbol = index
         return index.get(symbol, ())
 
-    def visible_providers(self, symbol: Any, node: int) -> Iterator[list[int]]:
-        """Yield the providers of ``symbol`` that precede ``node``, nearest scope first, nearest provider first.
+    def visible_providers(self, symbol: Any, node: int) -> Iterator[list[Any]]:
+        """Yield the names of the providers of ``symbol`` that precede ``node``, nearest scope first, nearest provider first.
 
         Only levels that hold a provider are yielded. Positions in the numbering descend from the nearest scope to
         the outermost one, hence a walk downwards from ``node`` meets the providers in exactly that order; stretches
@@ -181,7 +181,7 @@ class Layout:
         """
         found = self.providers_of(symbol)
         at = bisect.bisect_left(found, node) - 1
-        level: list[int] = []
+        level: list[Any] = []
         level_flow = -1
         while at >= 0:
             candidate = found[at]
@@ -191,7 +191,7 @@ class Layout:
                     yield level
                     level = []
                 level_flow = flow
-                level.append(candidate)
+                level.append(self.names[candidate])
                 at -= 1
             elif self.pattern[flow] == UNRELATED:
                 # Of this flow only its retry can still precede.

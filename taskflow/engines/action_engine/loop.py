@@ -21,7 +21,7 @@ from taskflow.engines.action_engine import executor as executors
 from taskflow.engines.action_engine import layout as layouts
 from taskflow.engines.action_engine import plan as plans
 from taskflow.engines.action_engine import recorder as recorders
-from taskflow.engines.action_engine import resolution
+from taskflow.engines.action_engine import resolution, scopes
 from taskflow.types import failure as failures
 
 if TYPE_CHECKING:
@@ -414,7 +414,9 @@ class Loop:
         self._recorder.flush()
         detail = self._details[i]
         arguments = (
-            self._storage.fetch_mapped_args(task.rebind, atom_name=detail.name, optional_args=task.optional)
+            self._storage.fetch_mapped_args(
+                task.rebind, detail.name, scopes.ScopeWalker.at(self._layout, i), task.optional
+            )
             if task.rebind
             else {}
         )

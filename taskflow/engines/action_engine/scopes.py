@@ -61,13 +61,11 @@ class ScopeWalker:
         return iter(self._levels)
 
     def providers(self, symbol: Any) -> Iterator[list[Any]]:
-        """Yield, scope by scope, the names of the visible atoms that say to provide a symbol, nearest first.
+        """The names of the visible atoms that say to provide a symbol, scope by scope, nearest first.
 
         The same as filtering the scopes, at the cost of the providers found and without walking the flow.
         """
-        names = self._layout.names
-        for level in self._layout.visible_providers(symbol, self._node):
-            yield [names[i] for i in level]
+        return self._layout.visible_providers(symbol, self._node)
 
     def _walk(self) -> Iterator[list[Any]]:
         layout, node = self._layout, self._node
