@@ -329,6 +329,26 @@ def test_inner_and_outer_answers(kit, case):
         assert {name for name, state in states.items() if state == "REVERTED/REVERT"} == set(names) - kept
 
 
+INTENTIONS = {
+    # answer: intentions of (t, r, a, F, b, c) once F failed, b and c come after it and did not run
+    "RETRY": "EXECUTE RETRY REVERT REVERT REVERT REVERT",
+    "REVERT": "EXECUTE REVERT REVERT REVERT REVERT REVERT",
+    "REVERT_ALL": "REVERT REVERT REVERT REVERT REVERT REVERT",
+}
+
+
+@pytest.mark.parametrize("answer", INTENTIONS)
+def test_an_answer_sets_intentions_and_leaves_states(kit, answer):
+    inner = kit.linear("g", "a", "F!", "b", retry=kit.Judge("r", answer))
+    run = kit.load(kit.linear("f", "t", inner, "c"))
+    run.on["F.t FAILURE"] = run.engine.suspend
+    run.run()
+    assert run.state == "SUSPENDED"
+    states = ["SUCCESS", "SUCCESS", "SUCCESS", "FAILURE", "PENDING", "PENDING"]
+    expected = [f"{s}/{i}" for s, i in zip(states, INTENTIONS[answer].split(), strict=True)]
+    assert run.atom_states("t", "r", "a", "F", "b", "c") == expected
+
+
 def test_reverting_only_the_inner_flow_still_ends_the_flow(kit):
     inner = kit.linear("g", "F!", retry=kit.Judge("r", "REVERT"))
     run = kit.run(kit.linear("f", "a", inner, "after"))
