@@ -302,6 +302,24 @@ class TestAfterwards:
         assert [event.split(".")[0] for event in run.events if event.endswith("REVERTING")] == ["F", "a"]
         assert run.raised == "RuntimeError: F"
 
+    def test_whole_ignored_flows_are_skipped_by_a_revert(self, kit):
+        def ignoring(name):
+            first, *rest = (f"{name}{i}" for i in range(4))
+            links = [(first, rest[0], False, "FLOW"), *zip(rest[:-1], rest[1:], strict=True)]
+            return kit.graph(name, first, *rest, links=links)
+
+        inner = kit.linear("l", ignoring("x"), kit.linear("m", ignoring("y"), retry=retry.Times(1, "r")))
+        run = kit.run(kit.linear("f", "a", inner, "F!"))
+        assert [event.split(".")[0] for event in run.events if event.endswith("REVERTING")] == [
+            "F",
+            "y0",
+            "r",
+            "x0",
+            "a",
+        ]
+        assert run.raised == "RuntimeError: F"
+        assert run.state == "REVERTED"
+
 
 class TestSuccessorsOfWhatIsIgnored:
     """What a narrow no leaves runnable is found in the same run, in whatever order the graph was linked."""
