@@ -45,7 +45,10 @@ def _upgrade_sqlite(engine: sa.Engine) -> None:
             return
         connection.rollback()
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.begin()
+            # An engine that was given may begin transactions in its own way.
+            if not getattr(connection.connection.dbapi_connection, "in_transaction", False):
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             tables.METADATA.create_all(connection)
             _create_indexes(connection)
             connection.commit()
