@@ -558,6 +558,8 @@ def _shape_problem(record: Any) -> str | None:
         if not isinstance(record.get(key, ()), (list, tuple)):
             return f".{key} must be an array, not {record[key]!r}"
     version = record.get("version", 0)
-    if isinstance(version, bool) or not isinstance(version, (int, float)) or version < 0 or version != int(version):
+    # To JSON, 1.0 is an integer too.
+    whole = version.is_integer() if isinstance(version, float) else isinstance(version, int)
+    if isinstance(version, bool) or not whole or version < 0:
         return f".version must be an integer of at least 0, not {version!r}"
     return None
