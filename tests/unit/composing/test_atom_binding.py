@@ -42,13 +42,20 @@ def identity(*names):
         pytest.param(Three, {}, identity("p", "q", "r"), "pqr", "", id="inferred"),
         pytest.param(Three, {"requires": ("q", "r")}, identity("p", "q", "r"), "pqr", "", id="named-and-inferred"),
         pytest.param(
-            Three, {"auto_extract": False, "requires": ["p", "q", "r"]}, identity("p", "q", "r"), "pqr", "", id="all-named"
+            Three,
+            {"auto_extract": False, "requires": ["p", "q", "r"]},
+            identity("p", "q", "r"),
+            "pqr",
+            "",
+            id="all-named",
         ),
         pytest.param(Three, {"requires": "q"}, identity("p", "q", "r"), "pqr", "", id="one-text"),
         pytest.param(Three, {"requires": 0}, identity("p", "q", "r"), "pqr", "", id="falsy-number"),
         pytest.param(Optional, {}, identity("p", "q"), "p", "q", id="default-is-optional"),
         pytest.param(Optional, {"requires": ("p", "q")}, identity("p", "q"), "pq", "", id="required-by-name"),
-        pytest.param(Optional, {"rebind": {"q": "sym"}}, {"p": "p", "q": "sym"}, ["p", "sym"], "", id="required-by-rebind"),
+        pytest.param(
+            Optional, {"rebind": {"q": "sym"}}, {"p": "p", "q": "sym"}, ["p", "sym"], "", id="required-by-rebind"
+        ),
         pytest.param(Optional, {"auto_extract": False, "requires": "p"}, identity("p"), "p", "", id="nothing-inferred"),
         pytest.param(
             Three, {"rebind": {"q": "a", "r": "b"}}, {"p": "p", "q": "a", "r": "b"}, "pab", "", id="dict-of-some"
@@ -61,7 +68,9 @@ def identity(*names):
         pytest.param(Keywords, {"requires": ["n"]}, identity("p", "n"), "pn", "", id="keyword-by-name"),
         pytest.param(Two, {"rebind": {"a": "q", "b": "q"}}, {"a": "q", "b": "q"}, "q", "", id="one-symbol-twice"),
         pytest.param(Two, {"inject": {"a": 1}}, identity("a", "b"), "b", "", id="injected"),
-        pytest.param(Two, {"inject": {"x": 1}, "rebind": {"a": "x"}}, {"a": "x", "b": "b"}, "b", "", id="injected-symbol"),
+        pytest.param(
+            Two, {"inject": {"x": 1}, "rebind": {"a": "x"}}, {"a": "x", "b": "b"}, "b", "", id="injected-symbol"
+        ),
         pytest.param(
             Two, {"inject": {"a": 1}, "rebind": {"a": "x"}}, {"a": "x", "b": "b"}, "xb", "", id="injected-argument-name"
         ),
@@ -82,12 +91,18 @@ def test_execute_is_bound(cls, given, rebind, requires, optional):
 @pytest.mark.parametrize(
     ("cls", "given", "error", "message"),
     [
-        pytest.param(Three, {"auto_extract": False, "requires": "pq"[0]}, ValueError, "^Missing arguments", id="missing"),
+        pytest.param(
+            Three, {"auto_extract": False, "requires": "pq"[0]}, ValueError, "^Missing arguments", id="missing"
+        ),
         pytest.param(Three, {"rebind": ("a", "b", "c", "d")}, ValueError, "^Extra arguments", id="surplus"),
         pytest.param(Three, {"rebind": {"zz": "sym"}}, ValueError, "^Extra arguments", id="no-such-parameter"),
         pytest.param(Three, {"requires": ["zz"]}, ValueError, "^Extra arguments", id="required-no-such-parameter"),
         pytest.param(
-            Three, {"auto_extract": False, "requires": ["zz"]}, ValueError, "^Extra arguments", id="extra-before-missing"
+            Three,
+            {"auto_extract": False, "requires": ["zz"]},
+            ValueError,
+            "^Extra arguments",
+            id="extra-before-missing",
         ),
         pytest.param(Three, {"rebind": "abc"}, TypeError, "^Invalid rebind value", id="text"),
         pytest.param(Three, {"rebind": ""}, TypeError, "^Invalid rebind value", id="empty-text"),

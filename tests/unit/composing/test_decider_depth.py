@@ -16,7 +16,13 @@ def test_members_from_the_widest():
 
 @pytest.mark.parametrize(
     ("given", "depth"),
-    [(Depth.FLOW, Depth.FLOW), ("all", Depth.ALL), ("Flow", Depth.FLOW), ("NEIGHBORS", Depth.NEIGHBORS), ("aTom", Depth.ATOM)],
+    [
+        (Depth.FLOW, Depth.FLOW),
+        ("all", Depth.ALL),
+        ("Flow", Depth.FLOW),
+        ("NEIGHBORS", Depth.NEIGHBORS),
+        ("aTom", Depth.ATOM),
+    ],
 )
 def test_translation(given, depth):
     assert Depth.translate(given) is depth

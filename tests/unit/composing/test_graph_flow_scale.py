@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does building graph flows cost about what their nodes and links cost?
 
-Each test builds a flow in which work of the size of the flow at each step would take minutes; a step of constant cost takes a
-fraction of a millisecond. The limits are therefore far from both.
+Each test builds a flow in which work of the size of the flow at each step would take minutes; a step of constant cost
+takes a fraction of a millisecond. The limits are therefore far from both.
 """
 
 import itertools

@@ -211,7 +211,10 @@ def test_for_each_next_value(values, tried, following):
 @pytest.mark.parametrize(("values", "tried"), [([], []), ([1, 2], [2, 1]), ([[1]], [[1]])])
 @pytest.mark.parametrize(("revert_all", "final"), [(False, retry.REVERT), (True, retry.REVERT_ALL)])
 def test_for_each_has_no_value_left(values, tried, revert_all, final):
-    made, parameterized = retry.ForEach(values, revert_all=revert_all), retry.ParameterizedForEach(revert_all=revert_all)
+    made, parameterized = (
+        retry.ForEach(values, revert_all=revert_all),
+        retry.ParameterizedForEach(revert_all=revert_all),
+    )
 
     with pytest.raises(exc.NotFound):
         made.execute(history_of(*tried))

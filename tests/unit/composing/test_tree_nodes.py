@@ -50,8 +50,8 @@ def test_constants():
     assert tree.Node.EMPTY_SPACE_SEP == " "
     assert tree.Node.HORIZONTAL_CONN == "__"
     assert tree.Node.VERTICAL_CONN == "|"
-    assert tree.Node.LINE_SEP == os.linesep
-    assert tree.FrozenNode().args
+    assert os.linesep == tree.Node.LINE_SEP
+    assert str(tree.FrozenNode())
 
 
 def test_adding():
