@@ -49,6 +49,10 @@ def meta_lines(meta: dict[str, Any], indent: int) -> Iterator[str]:
         yield f"{' ' * (indent + 2)} + {key} = {text}"
 
 
+# Everything that is recorded about an atom, but its name and its identity.
+_FIELDS = ("state", "intention", "version", "meta", "results", "failure", "revert_results", "revert_failure")
+
+
 class AtomDetail(abc.ABC):
     """What is recorded about one atom: state, intention, results, failures and metadata.
 
@@ -100,15 +104,8 @@ class AtomDetail(abc.ABC):
 
     def update(self, ad: AtomDetail) -> Self:
         """Takes over every field of another atom detail by reference; name and uuid stay."""
-        if ad is not self:
-            self.state = ad.state
-            self.intention = ad.intention
-            self.meta = ad.meta
-            self.failure = ad.failure
-            self.results = ad.results
-            self.revert_results = ad.revert_results
-            self.revert_failure = ad.revert_failure
-            self.version = ad.version
+        for field in _FIELDS if ad is not self else ():
+            setattr(self, field, getattr(ad, field))
         return self
 
     @abc.abstractmethod
