@@ -32,6 +32,9 @@ ERRORS = (exceptions.StorageFailure, sqlalchemy.exc.SQLAlchemyError, sqlite3.Err
 #: The tables of a taskflow database; there may be more, of the tool that upgrades it.
 TABLES = {"logbooks", "flowdetails", "atomdetails"}
 
+#: With fewer bytes free than this, a database that cannot be written is short of space, whatever it says itself.
+LITTLE = 32 * 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -117,7 +120,9 @@ class StateFile:
             with backends.backend({"connection": f"sqlite:///{self.path}"}) as backend:
                 yield backend
         except ERRORS as error:
-            message = f"cannot write the state file {plans.shown(self.path)}: {root_cause(error)}"
+            full = shutil.disk_usage(self.path.parent).free < LITTLE
+            because = "no space left" if full else root_cause(error)
+            message = f"cannot write the state file {plans.shown(self.path)}: {because}"
             raise plans.CannotWriteError(message) from error
 
 
@@ -168,6 +173,8 @@ def root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     original = getattr(error, "orig", None) or error
+    if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return "no space left"
     return " ".join(str(original).split())
 
 
