@@ -178,6 +178,15 @@ def test_children_that_are_saved_separately_are_all_kept(connection, in_database
         assert returned is again
 
 
+@pytest.mark.parametrize("field", ["meta", "created_at", "updated_at"])
+def test_each_part_of_a_book_is_saved_alone(connection, field):
+    connection.save_logbook(make_book()[0])
+    book = connection.get_logbook("B", lazy=True)
+    setattr(book, field, {"a": 1} if field == "meta" else None)
+    connection.save_logbook(book)
+    assert connection.get_logbook("B").to_dict() == book.to_dict()
+
+
 def test_updated_flow_detail(connection, in_database):
     connection.save_logbook(make_book()[0])
     update = models.FlowDetail("renamed", "F")

@@ -41,6 +41,11 @@ ATOM_FIELDS = (
 _READ_ATOM = ("uuid", "atom_type", *ATOM_FIELDS)
 
 
+def _bare(table: sa.Table) -> sa.TableClause:
+    """Returns the table without the defaults of its columns, so that a statement has only what it is given."""
+    return sa.table(table.name, *(sa.column(column.name, column.type) for column in table.columns))
+
+
 class Statement:
     """An SQL text, and the order or the names under which it takes its parameters.
 
@@ -153,7 +158,7 @@ class Statements:
         if key in self._made:
             return self._made[key]
         values = {name: self._parameter(table, name) for name in columns}
-        return self._compile(key, [f"p_{name}" for name in columns], table.insert().inline().values(values))
+        return self._compile(key, [f"p_{name}" for name in columns], _bare(table).insert().values(values))
 
     def update(self, table: sa.Table, columns: Sequence[str]) -> Statement:
         """Changes a row; takes the values of the columns and then the row's uuid."""
@@ -161,8 +166,8 @@ class Statements:
         if key in self._made:
             return self._made[key]
         values = {name: self._parameter(table, name) for name in columns}
-        change = table.update().inline().values(values)
-        change = change.where(table.c.uuid == sa.bindparam("p_by", type_=sa.String()))
+        bare = _bare(table)
+        change = bare.update().values(values).where(bare.c.uuid == sa.bindparam("p_by", type_=sa.String()))
         return self._compile(key, [*(f"p_{name}" for name in columns), "p_by"], change)
 
     def delete(self, table: sa.Table, by: str | None = None) -> Statement:
