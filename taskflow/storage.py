@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from taskflow import atom as bindings
 from taskflow import exceptions as exc
 from taskflow import logging, retry, states, task
 from taskflow.persistence import models
@@ -317,10 +318,11 @@ class Storage:
                 for detail in added:
                     details[detail.name] = detail
             for atom in wanted:
-                if atom.save_as:
+                outputs = bindings.outputs_of(atom)
+                if outputs:
                     name = atom.name
-                    self._outputs[name] = atom.save_as
-                    for symbol, index in atom.save_as.items():
+                    self._outputs[name] = outputs
+                    for symbol, index in outputs.items():
                         at = self._providers.setdefault(symbol, {})
                         known = at.get(name)
                         if known is None:
@@ -924,30 +926,30 @@ class Storage:
 
     def _scoped_value(self, name: Any, scope_walker: Any) -> Any:
         providers = self._providers[name]
-        for level in _levels(scope_walker, name, providers):
-            usable = []
-            for atom_name in level:
-                if atom_name not in providers:
+        deciding: Any = _NOTHING
+        error: Exception | None = None
+        for scope, atom_name in _visible(scope_walker, name, providers):
+            if deciding is not _NOTHING and scope != deciding:
+                break
+            try:
+                result = self._executed(self._details[atom_name])
+            except exc.DisallowedAccess as e:
+                if e.state == states.IGNORE:
                     continue
-                detail = self._details[atom_name]
+                raise exc.NotFound(
+                    f"Value {name!r} of atom {atom_name!r} is not there in its state {e.state}", e
+                ) from e
+            # The nearest scope that has anything decides.
+            deciding = scope
+            for index in providers[atom_name]:
+                if index is None:
+                    return result
                 try:
-                    usable.append((atom_name, self._executed(detail)))
-                except exc.DisallowedAccess as e:
-                    if e.state != states.IGNORE:
-                        raise exc.NotFound(
-                            f"Value {name!r} of atom {atom_name!r} is not there in its state {e.state}", e
-                        ) from e
-            error: Exception | None = None
-            for atom_name, result in usable:
-                for index in providers[atom_name]:
-                    if index is None:
-                        return result
-                    try:
-                        return result[index]
-                    except _EXTRACT_ERRORS as e:
-                        error = e
-            if usable:
-                raise _no_result(name, f"atoms {[n for n, _ in usable]}", error) from error
+                    return result[index]
+                except _EXTRACT_ERRORS as e:
+                    error = e
+        if deciding is not _NOTHING:
+            raise _no_result(name, "the nearest scope that provides it", error) from error
         return _NOTHING
 
     def fetch_unsatisfied_args(
@@ -986,7 +988,7 @@ class Storage:
                 if providers:
                     if scope_walker is None:
                         scope_walker = self._scope_fetcher(atom_name)
-                    if any(n in providers for level in _levels(scope_walker, name, providers) for n in level):
+                    if next(iter(_visible(scope_walker, name, providers)), None) is not None:
                         continue
                 missing.add(bound)
         return missing
@@ -1015,16 +1017,17 @@ def _one_or_all(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _levels(scope_walker: Any, name: Any, providers: Mapping[str, Any]) -> Iterable[list[str]]:
-    """The providers of a name that a walker shows, scope by scope, nearest first."""
+def _visible(scope_walker: Any, name: Any, providers: Mapping[str, Any]) -> Iterable[tuple[Any, str]]:
+    """The providers of a name that a walker shows, nearest first, each with what tells its scope from others."""
     if scope_walker is None:
         return ()
     direct = getattr(scope_walker, "providers", None)
-    if direct is not None:
-        levels: Iterable[list[str]] = direct(name)
-        return levels
-    shown = ([atom_name for atom_name in scope if atom_name in providers] for scope in scope_walker)
-    return (level for level in shown if level)
+    shown = (
+        direct(name)
+        if direct is not None
+        else ((level, atom_name) for level, scope in enumerate(scope_walker) for atom_name in scope)
+    )
+    return ((scope, atom_name) for scope, atom_name in shown if atom_name in providers)
 
 
 def _no_result(name: Any, where: str, cause: BaseException | None) -> exc.NotFound:

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from taskflow import atom as atoms
 from taskflow import exceptions as exc
 from taskflow import logging, states
 from taskflow import storage as storages
@@ -173,8 +174,8 @@ class ActionEngine(base.Engine):
                 before: Any = None
                 lacks: set[str] = set()
                 for method, mapping, optional in (
-                    ("execute", atom.rebind, atom.optional),
-                    ("revert", atom.revert_rebind, atom.revert_optional),
+                    ("execute", atoms.arguments_of(atom), atom.optional),
+                    ("revert", atoms.arguments_of(atom, revert=True), atom.revert_optional),
                 ):
                     if not mapping:
                         continue

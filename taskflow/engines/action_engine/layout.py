@@ -7,6 +7,7 @@ import bisect
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from taskflow import atom as atoms
 from taskflow import exceptions as exc
 from taskflow import flow as flows
 from taskflow import task as tasks
@@ -167,31 +168,25 @@ class Layout:
             kinds = self.kinds
             for i, item in enumerate(self.items):
                 if kinds[i] <= RETRY:
-                    for name in item.save_as:
+                    for name in atoms.outputs_of(item):
                         index.setdefault(name, []).append(i)
             self._by_symbol = index
         return index.get(symbol, ())
 
-    def visible_providers(self, symbol: Any, node: int) -> Iterator[list[Any]]:
-        """Yield the names of the providers of ``symbol`` that precede ``node``, nearest scope first, nearest provider first.
+    def visible_providers(self, symbol: Any, node: int) -> Iterator[tuple[int, Any]]:
+        """Yield the names of the providers of ``symbol`` that precede ``node``, the nearest first.
 
-        Only levels that hold a provider are yielded. Positions in the numbering descend from the nearest scope to
-        the outermost one, hence a walk downwards from ``node`` meets the providers in exactly that order; stretches
-        that cannot precede it (siblings that are not linked to it) are jumped over.
+        Each comes with the number of the flow that makes its scope. Positions in the numbering descend from the
+        nearest scope to the outermost one, hence a walk downwards from ``node`` meets the providers in exactly that
+        order; stretches that cannot precede it (siblings that are not linked to it) are jumped over.
         """
         found = self.providers_of(symbol)
         at = bisect.bisect_left(found, node) - 1
-        level: list[Any] = []
-        level_flow = -1
         while at >= 0:
             candidate = found[at]
             flow = self._meeting(candidate, node)
             if self._before(flow, candidate, node):
-                if flow != level_flow and level:
-                    yield level
-                    level = []
-                level_flow = flow
-                level.append(self.names[candidate])
+                yield flow, self.names[candidate]
                 at -= 1
             elif self.pattern[flow] == UNRELATED:
                 # Of this flow only its retry can still precede.
@@ -200,8 +195,6 @@ class Layout:
                     at -= 1
             else:
                 at = bisect.bisect_left(found, self._child(flow, candidate), 0, at + 1) - 1
-        if level:
-            yield level
 
     def precedes(self, first: int, second: int) -> bool:
         """Whether atom ``first`` has to end before atom ``second`` may start."""

@@ -13,6 +13,7 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
+from taskflow import atom as atoms
 from taskflow import exceptions as exc
 from taskflow import logging, states
 from taskflow import retry as retries
@@ -240,7 +241,7 @@ class Loop:
             for i in self._layout.atoms():
                 if status[i] == plans.RETRYING:
                     self._begin_again(i)
-                    plan.ready[i] = None
+                    plan.offer_again(i)
         if plans.RUNNING in status or plans.REVERTING in status:
             self._again = [i for i in self._layout.atoms() if status[i] in (plans.RUNNING, plans.REVERTING)]
         self._vote()
@@ -413,11 +414,10 @@ class Loop:
         self._plan.started(i)
         self._recorder.flush()
         detail = self._details[i]
+        mapping = atoms.arguments_of(task)
         arguments = (
-            self._storage.fetch_mapped_args(
-                task.rebind, detail.name, scopes.ScopeWalker.at(self._layout, i), task.optional
-            )
-            if task.rebind
+            self._storage.fetch_mapped_args(mapping, detail.name, scopes.ScopeWalker.at(self._layout, i), task.optional)
+            if mapping
             else {}
         )
         self._submitted(
@@ -433,7 +433,7 @@ class Loop:
         self._plan.reverting(i)
         self._recorder.flush()
         arguments = self._storage.fetch_mapped_args(
-            task.revert_rebind, atom_name=detail.name, optional_args=task.revert_optional
+            atoms.arguments_of(task, revert=True), detail.name, optional_args=task.revert_optional
         )
         self._submitted(
             i,

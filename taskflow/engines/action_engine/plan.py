@@ -113,6 +113,8 @@ class Plan:
                 fresh = False
             if intention != EXECUTE:
                 want[i] = intention
+                # Whatever has left its beginning in any way is found again by a walk, even if it never ran.
+                touched[i] = 1
                 backward = backward or intention != IGNORE
                 fresh = False
         if not fresh:
@@ -420,6 +422,18 @@ class Plan:
             dead[n] = 0
             if kinds[n] <= layouts.RETRY:
                 status[n] = PENDING
+
+    def offer_again(self, root: int) -> None:
+        """Retry ``root``, found in the middle of beginning again, may run if nothing before it is in the way."""
+        kinds, pred, want, passed = self._layout.kinds, self._layout.pred, self.want, self._passed
+        stack = [root]
+        while stack:
+            for p in pred[stack.pop()]:
+                if kinds[p] >= layouts.FLOW:
+                    stack.append(p)
+                elif not passed[p] or want[p] in (REVERT, RETRY):
+                    return
+        self.ready[root] = None
 
     # -- standing --------------------------------------------------------------------------------------------
 

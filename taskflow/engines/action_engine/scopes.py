@@ -60,8 +60,8 @@ class ScopeWalker:
             self._levels = [list(level) for level in self._walk()]
         return iter(self._levels)
 
-    def providers(self, symbol: Any) -> Iterator[list[Any]]:
-        """The names of the visible atoms that say to provide a symbol, scope by scope, nearest first.
+    def providers(self, symbol: Any) -> Iterator[tuple[int, Any]]:
+        """The visible atoms that say to provide a symbol, nearest first: what tells their scope, and their names.
 
         The same as filtering the scopes, at the cost of the providers found and without walking the flow.
         """
@@ -72,9 +72,6 @@ class ScopeWalker:
         shown = layout.names if self._names_only else layout.items
         left = self._predecessors()
         child, above = node, layout.parent[node]
-        if layout.kinds[node] == layouts.RETRY:
-            # A retry stands at the door of its flow: nothing in there comes before it.
-            child, above = above, layout.parent[above]
         while above >= 0 and left:
             # What lies between the flow's entry and the child that we come from, backwards.
             level = [i for i in range(child - 1, above, -1) if i in left]
