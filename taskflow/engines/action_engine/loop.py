@@ -8,7 +8,6 @@ to. It is the only place that looks at the flow's state for a suspension, and wa
 
 from __future__ import annotations
 
-import collections
 import functools
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from taskflow.engines.action_engine import resolution, scopes
 from taskflow.types import failure as failures
 
 if TYPE_CHECKING:
+    import collections
     from collections.abc import Callable, Mapping
 
     from taskflow.engines.action_engine import runtime as runtimes
