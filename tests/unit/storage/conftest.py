@@ -175,6 +175,12 @@ def kit(request: pytest.FixtureRequest) -> Kit:
 
 
 @pytest.fixture
+def parts() -> Kit:
+    """Atoms and failures for a test that has a storage of its own."""
+    return Kit(False)
+
+
+@pytest.fixture
 def watched() -> WatchedBackend:
     return WatchedBackend()
 

@@ -79,18 +79,18 @@ def test_details_are_saved_when_ensured(kit):
     assert type(stored["r"]) is models.RetryDetail
 
 
-def test_all_new_details_take_one_flow_save(watched, watched_storage, kit):
+def test_all_new_details_take_one_flow_save(watched, watched_storage, parts):
     made = watched_storage()
-    made.ensure_atoms([kit.make_task(f"t{i}") for i in range(20)])
+    made.ensure_atoms([parts.make_task(f"t{i}") for i in range(20)])
     assert watched.updates == ["flow"]
 
 
-def test_known_atoms_are_not_saved_again(watched, watched_storage, kit):
-    made = watched_storage(kit.make_task("a"), kit.make_retry("r"))
+def test_known_atoms_are_not_saved_again(watched, watched_storage, parts):
+    made = watched_storage(parts.make_task("a"), parts.make_retry("r"))
     known = [made.get_atom_uuid("a"), made.get_atom_uuid("r")]
-    assert made.ensure_atoms([kit.make_task("a", version=(9, 9)), kit.make_retry("r")]) == known
+    assert made.ensure_atoms([parts.make_task("a", version=(9, 9)), parts.make_retry("r")]) == known
     assert watched.updates == []
-    assert kit.detail(made, "a").version == "1.0"
+    assert parts.detail(made, "a").version == "1.0"
 
 
 def test_a_known_detail_keeps_state_and_results(kit):
@@ -176,17 +176,17 @@ def test_one_bad_atom_leaves_nothing_of_the_others(kit, last):
             made.fetch(name)
 
 
-def test_a_failing_save_changes_nothing(watched, watched_storage, kit, quick_retries, lost_connection):
-    made = watched_storage(kit.make_task("known"))
+def test_a_failing_save_changes_nothing(watched, watched_storage, parts, quick_retries, lost_connection):
+    made = watched_storage(parts.make_task("known"))
     watched.broken = lost_connection
     with pytest.raises(exceptions.StorageFailure):
-        made.ensure_atoms([kit.make_task("a", provides="x"), kit.make_retry("r")])
+        made.ensure_atoms([parts.make_task("a", provides="x"), parts.make_retry("r")])
     assert [one.name for one in made._flowdetail] == ["known"]
     for name in ("a", "r"):
         with pytest.raises(exceptions.NotFound, match="^Unknown atom"):
             made.get_atom_uuid(name)
     watched.broken = None
-    assert len(made.ensure_atoms([kit.make_task("a", provides="x"), kit.make_retry("r")])) == 2
+    assert len(made.ensure_atoms([parts.make_task("a", provides="x"), parts.make_retry("r")])) == 2
     assert len(made._flowdetail) == 3
 
 

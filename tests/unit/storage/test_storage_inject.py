@@ -155,12 +155,12 @@ def test_arguments_of_an_atom_are_not_values_of_the_flow(kit):
 
 
 def test_persistent_arguments_that_cannot_be_saved_are_not_used(
-    watched, watched_storage, kit, quick_retries, lost_connection
+    watched, watched_storage, parts, quick_retries, lost_connection
 ):
-    made = watched_storage(kit.make_task("t"))
+    made = watched_storage(parts.make_task("t"))
     made.inject_atom_args("t", {"a": 1}, transient=False)
     watched.broken = lost_connection
     with pytest.raises(exceptions.StorageFailure):
         made.inject_atom_args("t", {"a": 2, "b": 3}, transient=False)
     assert made.fetch_mapped_args({"p": "a"}, atom_name="t") == {"p": 1}
-    assert kit.detail(made, "t").meta == {"injected": {"a": 1}}
+    assert parts.detail(made, "t").meta == {"injected": {"a": 1}}

@@ -60,23 +60,23 @@ def test_results_and_failures_of_attempts_survive_a_reload(kit):
     assert again.fetch("x") == 43
 
 
-def test_the_first_failure_of_an_atom_in_an_attempt_stays(watched, watched_storage, kit):
-    made = watched_storage(kit.make_retry("r"))
-    first = kit.make_failure("first")
+def test_the_first_failure_of_an_atom_in_an_attempt_stays(watched, watched_storage, parts):
+    made = watched_storage(parts.make_retry("r"))
+    first = parts.make_failure("first")
     made.save("r", 1)
     made.save_retry_failure("r", "t", first)
     watched.updates.clear()
-    made.save_retry_failure("r", "t", kit.make_failure("second"))
+    made.save_retry_failure("r", "t", parts.make_failure("second"))
     assert watched.updates == []
     assert [str(one) for _, one in made.get_retry_history("r").outcomes_iter()] == [str(first)]
-    made.save_retry_failure("r", "u", kit.make_failure("other"))
+    made.save_retry_failure("r", "u", parts.make_failure("other"))
     assert watched.updates == ["atom"]
 
 
-def test_a_failure_before_any_attempt_is_refused_at_once(watched, watched_storage, kit):
-    made = watched_storage(kit.make_retry("r"))
+def test_a_failure_before_any_attempt_is_refused_at_once(watched, watched_storage, parts):
+    made = watched_storage(parts.make_retry("r"))
     with pytest.raises(exceptions.StorageFailure) as caught:
-        made.save_retry_failure("r", "t", kit.make_failure())
+        made.save_retry_failure("r", "t", parts.make_failure())
     assert isinstance(caught.value.__cause__, exceptions.NotFound)
     assert watched.updates == []
     assert len(made.get_retry_history("r")) == 0

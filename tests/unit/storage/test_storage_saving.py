@@ -40,10 +40,10 @@ def test_what_was_saved_can_be_read_by_a_later_storage(kit):
     }
 
 
-def test_saving_what_is_there_already_writes_nothing(watched, watched_storage, kit):
-    made = watched_storage(kit.make_task("t"), kit.make_task("u"))
+def test_saving_what_is_there_already_writes_nothing(watched, watched_storage, parts):
+    made = watched_storage(parts.make_task("t"), parts.make_task("u"))
     result = [1]
-    failed = kit.make_failure()
+    failed = parts.make_failure()
     made.save("t", result)
     made.save("u", failed, states.FAILURE)
     watched.updates.clear()
@@ -54,8 +54,8 @@ def test_saving_what_is_there_already_writes_nothing(watched, watched_storage, k
     assert watched.updates == ["atom"]
 
 
-def test_a_retry_saves_every_success(watched, watched_storage, kit):
-    made = watched_storage(kit.make_retry("r"))
+def test_a_retry_saves_every_success(watched, watched_storage, parts):
+    made = watched_storage(parts.make_retry("r"))
     made.save("r", None)
     made.save("r", None)
     assert watched.updates == ["atom", "atom"]
@@ -158,40 +158,44 @@ def _whole(made):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_write_that_fails_keeps_the_old_values(watched, watched_storage, kit, quick_retries, lost_connection, writer):
-    made = _prepared(watched_storage, kit)
+def test_a_write_that_fails_keeps_the_old_values(
+    watched, watched_storage, parts, quick_retries, lost_connection, writer
+):
+    made = _prepared(watched_storage, parts)
     before = _whole(made)
     watched.broken = lost_connection
     with pytest.raises(exceptions.StorageFailure):
-        _writers(kit)[writer](made)
+        _writers(parts)[writer](made)
     assert _whole(made) == before
     watched.broken = None
     stored = storage.Storage(watched.inner.get_connection().get_flow_details(made.flow_uuid), watched)
-    stored.ensure_atoms([kit.make_task("t", provides="x"), kit.make_retry("r", provides="y")])
+    stored.ensure_atoms([parts.make_task("t", provides="x"), parts.make_retry("r", provides="y")])
     assert _whole(stored) == before
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_write_that_fails_is_tried_three_times(watched, watched_storage, kit, quick_retries, lost_connection, writer):
-    made = _prepared(watched_storage, kit)
+def test_a_write_that_fails_is_tried_three_times(
+    watched, watched_storage, parts, quick_retries, lost_connection, writer
+):
+    made = _prepared(watched_storage, parts)
     watched.broken = lost_connection
     with pytest.raises(exceptions.StorageFailure):
-        _writers(kit)[writer](made)
+        _writers(parts)[writer](made)
     assert len(watched.updates) == 3
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_write_that_succeeds_in_the_end_is_a_success(
-    watched, watched_storage, kit, quick_retries, lost_connection, writer
+    watched, watched_storage, parts, quick_retries, lost_connection, writer
 ):
-    made = _prepared(watched_storage, kit)
+    made = _prepared(watched_storage, parts)
     before = _whole(made)
     watched.errors = [lost_connection, exceptions.StorageFailure("again")]
-    _writers(kit)[writer](made)
+    _writers(parts)[writer](made)
     assert _whole(made) != before
     assert not watched.errors
     stored = storage.Storage(watched.inner.get_connection().get_flow_details(made.flow_uuid), watched)
-    stored.ensure_atoms([kit.make_task("t", provides="x"), kit.make_retry("r", provides="y")])
+    stored.ensure_atoms([parts.make_task("t", provides="x"), parts.make_retry("r", provides="y")])
     assert {one.name: one.state for one in stored._flowdetail} == {one.name: one.state for one in made._flowdetail}
     assert stored.get_flow_state() == made.get_flow_state()
     assert stored.fetch_all().keys() == made.fetch_all().keys()
@@ -199,12 +203,12 @@ def test_a_write_that_succeeds_in_the_end_is_a_success(
 
 @pytest.mark.parametrize("error", [exceptions.NotFound("gone"), ValueError("odd"), RuntimeError("odd")])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_other_errors_are_raised_at_once(watched, watched_storage, kit, writer, error):
-    made = _prepared(watched_storage, kit)
+def test_other_errors_are_raised_at_once(watched, watched_storage, parts, writer, error):
+    made = _prepared(watched_storage, parts)
     before = _whole(made)
     watched.broken = error
     with pytest.raises(type(error)) as caught:
-        _writers(kit)[writer](made)
+        _writers(parts)[writer](made)
     assert caught.value is error
     assert len(watched.updates) == 1
     assert _whole(made) == before
@@ -212,10 +216,10 @@ def test_other_errors_are_raised_at_once(watched, watched_storage, kit, writer, 
 
 @pytest.mark.parametrize("attempts", [1, 2, 5])
 def test_the_number_of_attempts_can_be_set(
-    watched, watched_storage, kit, quick_retries, lost_connection, monkeypatch, attempts
+    watched, watched_storage, parts, quick_retries, lost_connection, monkeypatch, attempts
 ):
     monkeypatch.setattr(storage, "RETRY_ATTEMPTS", attempts)
-    made = watched_storage(kit.make_task("t"))
+    made = watched_storage(parts.make_task("t"))
     watched.broken = lost_connection
     with pytest.raises(exceptions.StorageFailure) as caught:
         made.save("t", 1)
@@ -223,9 +227,9 @@ def test_the_number_of_attempts_can_be_set(
     assert len(watched.updates) == attempts
 
 
-def test_attempts_are_at_most_the_set_time_apart(watched, watched_storage, kit, lost_connection, monkeypatch):
+def test_attempts_are_at_most_the_set_time_apart(watched, watched_storage, parts, lost_connection, monkeypatch):
     monkeypatch.setattr(storage, "RETRY_WAIT_TIMEOUT", 0.1)
-    made = watched_storage(kit.make_task("t"))
+    made = watched_storage(parts.make_task("t"))
     watched.broken = lost_connection
     began = time.monotonic()
     with pytest.raises(exceptions.StorageFailure):
@@ -236,11 +240,11 @@ def test_attempts_are_at_most_the_set_time_apart(watched, watched_storage, kit, 
 
 
 def test_others_can_read_while_a_write_waits_for_its_next_attempt(
-    watched, watched_storage, kit, lost_connection, monkeypatch
+    watched, watched_storage, parts, lost_connection, monkeypatch
 ):
     monkeypatch.setattr(storage, "RETRY_WAIT_TIMEOUT", 0.6)
     monkeypatch.setattr(storage, "RETRY_ATTEMPTS", 2)
-    made = watched_storage(kit.make_task("t"))
+    made = watched_storage(parts.make_task("t"))
     first_attempt = threading.Event()
     errors = []
     note = watched.note
@@ -287,9 +291,9 @@ def test_a_value_that_cannot_be_stored_is_refused_without_waiting(kit, value):
 
 
 def test_a_connection_is_asked_again_after_the_backend_came_back(
-    watched, watched_storage, kit, quick_retries, lost_connection
+    watched, watched_storage, parts, quick_retries, lost_connection
 ):
-    made = watched_storage(kit.make_task("t"))
+    made = watched_storage(parts.make_task("t"))
     watched.broken = lost_connection
     with pytest.raises(exceptions.StorageFailure):
         made.save("t", 1)
@@ -320,8 +324,8 @@ def test_any_state_may_follow_any_other(kit):
         assert made.get_atom_state("t") == state
 
 
-def test_an_equal_state_or_intention_is_not_written(watched, watched_storage, kit):
-    made = watched_storage(kit.make_task("t"))
+def test_an_equal_state_or_intention_is_not_written(watched, watched_storage, parts):
+    made = watched_storage(parts.make_task("t"))
     made.set_atom_state("t", states.PENDING)
     made.set_atom_intention("t", states.EXECUTE)
     assert watched.updates == []
@@ -418,8 +422,8 @@ def test_a_reset_to_another_state(kit):
     assert kit.detail(made, "t").results is None
 
 
-def test_an_atom_already_in_the_state_is_not_reset(watched, watched_storage, kit):
-    made = watched_storage(kit.make_task("t"))
+def test_an_atom_already_in_the_state_is_not_reset(watched, watched_storage, parts):
+    made = watched_storage(parts.make_task("t"))
     made.save("t", 5)
     made.set_atom_intention("t", states.REVERT)
     watched.updates.clear()
@@ -450,8 +454,8 @@ def test_metadata_of_an_atom_is_merged(kit, shape):
 
 
 @pytest.mark.parametrize("nothing", [{}, [], None, ()])
-def test_empty_metadata_is_not_written(watched, watched_storage, kit, nothing):
-    made = watched_storage(kit.make_task("t"))
+def test_empty_metadata_is_not_written(watched, watched_storage, parts, nothing):
+    made = watched_storage(parts.make_task("t"))
     made.update_atom_metadata("t", nothing)
     made.update_flow_metadata(nothing)
     assert watched.updates == []
@@ -502,8 +506,8 @@ def test_progress_with_empty_details_forgets_the_earlier_ones(kit, empty):
     assert kit.detail(made, "t").meta["progress_details"] is None
 
 
-def test_progress_takes_one_save(watched, watched_storage, kit):
-    made = watched_storage(kit.make_task("t"))
+def test_progress_takes_one_save(watched, watched_storage, parts):
+    made = watched_storage(parts.make_task("t"))
     made.set_task_progress("t", 0.25, {"file": "a"})
     assert watched.updates == ["atom"]
 
