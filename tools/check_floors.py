@@ -36,6 +36,8 @@ FLOORS = {
     "taskflow.retry": 2,
     "taskflow.task": 2,
     "taskflow.persistence": 3,
+    "taskflow.lookups": 3,
+    "taskflow.records": 3,
     "taskflow.storage": 3,
     "taskflow.engines": 4,
     "taskflow.formatters": 5,
