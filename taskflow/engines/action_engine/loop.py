@@ -73,6 +73,7 @@ TIMED_STATES = (states.ANALYZING, states.RESUMING, states.SCHEDULING, states.WAI
 _TIMED_NAMES = {state: state.lower() for state in TIMED_STATES}
 _STATE_BEFORE = {executors.EXECUTED: states.RUNNING, executors.REVERTED: states.REVERTING}
 _INTENTION_OF = {executors.EXECUTED: states.EXECUTE, executors.REVERTED: states.REVERT}
+_ENTERED = {plans.EXECUTE: states.RUNNING, plans.REVERT: states.REVERTING}
 _STATE_OF_CODE = {code: state for state, code in plans.CODES.items() if state is not None}
 
 
@@ -110,7 +111,7 @@ class Loop:
         self._never_resolve = runtime.never_resolve
         self._timeout = WAITING_TIMEOUT if timeout is None else timeout
         self._inline = bool(getattr(runtime.task_executor, "inline", False))
-        self._save_ahead = self._inline and runtime.storage.backend.durable
+        self._save_ahead = self._inline and getattr(runtime.storage.backend, "durable", True)
         self._priorities = any(getattr(item, "priority", 0) for item in self._layout.items)
         # What was found running at the start, to be taken up again by its intention.
         self._again: list[int] = []
@@ -118,6 +119,10 @@ class Loop:
         self._done: list[tuple[int, Any]] = []
         self._running: dict[Any, int] = {}
         self._ended: Any = None
+        # Tasks whose beginning is saved but not told yet, and the state that each was in.
+        self._entered: dict[int, str | None] = {}
+        # Futures of green threads, which run only while somebody waits for them in their own way.
+        self._green: set[Any] = set()
         self._failures: tuple[int, dict[str, Any]] = (-1, {})
         self.kept: list[Any] = []
         self.state = UNDEFINED
@@ -284,6 +289,11 @@ class Loop:
     def _await(self) -> None:
         import queue
 
+        if self._green:
+            from futurist import waiters
+
+            waiters.wait_for_any(tuple(self._green), timeout=self._timeout)
+            return
         try:
             self._arrived(self._ended.get(timeout=self._timeout))
         except queue.Empty:
@@ -349,6 +359,8 @@ class Loop:
         return not self.kept and self._storage.flow_state_now() == states.RUNNING
 
     def _start(self, batch: list[int]) -> None:
+        if not self._inline and len(batch) > 1:
+            self._enter_together(batch)
         for position, i in enumerate(batch):
             if not self._may_start():
                 self._put_back(batch[position:])
@@ -360,8 +372,19 @@ class Loop:
                 self._put_back(batch[position + 1 :])
                 return
 
+    def _enter_together(self, batch: list[int]) -> None:
+        """Save in one unit that several tasks begin; each is told of when it is submitted."""
+        kinds, want = self._layout.kinds, self._plan.want
+        for i in batch:
+            if kinds[i] == layouts.TASK and want[i] in _ENTERED:
+                self._entered[i] = self._note_entry(i, _ENTERED[want[i]])
+        self._recorder.flush()
+
     def _put_back(self, rest: list[int]) -> None:
         for i in rest:
+            before = self._entered.pop(i, None)
+            if before is not None:
+                self._recorder.note(i, {"state": before})
             if self._plan.status[i] in (plans.RUNNING, plans.REVERTING):
                 self._again.append(i)
             else:
@@ -395,18 +418,25 @@ class Loop:
 
     def _enter(self, i: int, state: str) -> None:
         """Atom ``i`` goes into a state in which it begins something; told unless it is there already."""
-        detail = self._details[i]
+        old = self._entered.pop(i) if i in self._entered else self._note_entry(i, state)
+        if old is not None:
+            self._recorder.tell(i, state, old)
+            if self._layout.kinds[i] == layouts.TASK:
+                self._recorder.tell_progress(i, 0.0)
+
+    def _note_entry(self, i: int, state: str) -> str | None:
+        """Gather that atom ``i`` goes into a state; the state before, or ``None`` when there is nothing to tell."""
         # The record may be a few gathered changes behind; the plan is not.
         old = _STATE_OF_CODE[self._plan.status[i]]
-        if self._layout.kinds[i] == layouts.TASK:
-            if old == state and detail.meta.get("progress", 0.0) == 0.0:
-                return
-            self._recorder.note(i, {"state": state}, 0.0)
-            self._recorder.tell(i, state, old)
-            self._recorder.tell_progress(i, 0.0)
-        elif old != state:
+        if self._layout.kinds[i] != layouts.TASK:
+            if old == state:
+                return None
             self._recorder.note(i, {"state": state})
-            self._recorder.tell(i, state, old)
+        else:
+            if old == state and self._details[i].meta.get("progress", 0.0) == 0.0:
+                return None
+            self._recorder.note(i, {"state": state}, 0.0)
+        return old
 
     def _execute_task(self, i: int) -> None:
         task = self._layout.items[i]
@@ -508,10 +538,13 @@ class Loop:
             import queue
 
             self._ended = queue.SimpleQueue()
+        if type(future).__name__ == "GreenFuture":
+            self._green.add(future)
         future.add_done_callback(self._ended.put)
 
     def _arrived(self, future: Any) -> None:
         i = self._running.pop(future, None)
+        self._green.discard(future)
         if i is not None:
             self._done.append((i, future))
 
