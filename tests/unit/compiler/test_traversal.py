@@ -37,12 +37,12 @@ def names(items):
 @pytest.mark.parametrize(
     ("walk", "start", "direction", "options", "expected"),
     [
-        (traversal.breadth_first_iterate, "f", FORWARD, {}, ["r", "a", "r2", "b", "c", "w1", "w2", "d"]),
+        (traversal.breadth_first_iterate, "f", FORWARD, {}, ["r", "a", "r2", "b", "c", "w1", "d", "w2"]),
         (traversal.depth_first_iterate, "f", FORWARD, {}, ["r", "a", "r2", "w1", "w2", "d", "c", "b"]),
-        (traversal.breadth_first_iterate, "d", BACKWARD, {}, ["b", "c", "w2", "r2", "w1", "a", "r"]),
+        (traversal.breadth_first_iterate, "d", BACKWARD, {}, ["b", "c", "r2", "w2", "w1", "a", "r"]),
         (traversal.depth_first_iterate, "a", FORWARD, {"through_flows": False}, []),
         (traversal.breadth_first_iterate, "a", FORWARD, {"through_retries": False}, ["r2"]),
-        (traversal.breadth_first_iterate, "d", BACKWARD, {"through_retries": False}, ["b", "c", "w2", "r2", "w1"]),
+        (traversal.breadth_first_iterate, "d", BACKWARD, {"through_retries": False}, ["b", "c", "r2", "w2", "w1"]),
         (traversal.breadth_first_iterate, "f", FORWARD, {"through_tasks": False}, ["r", "a"]),
         (traversal.depth_first_iterate, "d", FORWARD, {}, []),
     ],
