@@ -335,9 +335,9 @@ class ParallelThreadTaskExecutor(ParallelTaskExecutor):
     """Hands tasks to threads."""
 
     def _create_executor(self, max_workers: int | None = None) -> Any:
-        import concurrent.futures
+        from taskflow.engines.action_engine import threads
 
-        return concurrent.futures.ThreadPoolExecutor(max_workers=max_workers)
+        return threads.ThreadPool(max_workers=max_workers)
 
 
 class ParallelGreenThreadTaskExecutor(ParallelThreadTaskExecutor):
