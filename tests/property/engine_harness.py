@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import copy
 import dataclasses
 from typing import Any
 
@@ -205,9 +206,11 @@ def drive(engine: Any, watch: Watch, suspend_at: int | None = None) -> frozenset
 def outcome(spec: em.Flow, engine: Any, watch: Watch, raised: frozenset[str]) -> em.Outcome:
     """What the engine did, in the model's terms."""
     names = [atom.name for atom in em.atoms_of(spec)]
+    states = {name: engine.storage.get_atom_state(name) for name in names}
     return em.Outcome(
         flow_state=engine.storage.get_flow_state(),
-        states={name: engine.storage.get_atom_state(name) for name in names},
+        states=states,
+        intentions=em.started(states, {name: engine.storage.get_atom_intention(name) for name in names}),
         executed=watch.count("execute"),
         reverted=watch.count("revert"),
         raised=raised,
@@ -317,12 +320,7 @@ class CrashingBackend(impl_memory.MemoryBackend):
             return
         with contextlib.closing(impl_memory.Connection(self)) as connection:
             detail = connection.get_flow_details(self.flow_uuid)
-        atoms = [(models.atom_detail_type(atom), atom.to_dict()) for atom in detail]
-        outcomes = collections.Counter(self.watch.outcomes)
-        for _, atom in atoms:
-            if atom["name"] in self.watch.open and atom["state"] in (em.SUCCESS, em.FAILURE):
-                outcomes[atom["name"]] += 1
-        self.snapshots.append(Snapshot(detail.to_dict(), atoms, outcomes, at))
+        self.snapshots.append(snapshot_of(detail, self.watch, at))
 
 
 class _CrashingConnection(impl_memory.Connection):
@@ -348,22 +346,43 @@ class _CrashingConnection(impl_memory.Connection):
         return self._remembering(super().write, *args, **kwargs)
 
 
+def snapshot_of(detail: models.FlowDetail, watch: Watch, at: str = "") -> Snapshot:
+    """What is recorded in a flow detail."""
+    atoms = [(models.atom_detail_type(atom), atom.to_dict()) for atom in detail]
+    outcomes = collections.Counter(watch.outcomes)
+    for _, atom in atoms:
+        if atom["name"] in watch.open and atom["state"] in (em.SUCCESS, em.FAILURE):
+            outcomes[atom["name"]] += 1
+    return Snapshot(detail.to_dict(), atoms, outcomes, at)
+
+
 def run_remembering(spec: em.Flow, snapshot: Snapshot | None = None) -> tuple[em.Outcome, Watch, list[Snapshot]]:
     """Run from a snapshot or from the start, remembering every state that a crash could have left."""
+    watch, engine, backend = _load_surviving(spec, snapshot)
+    backend.watch, backend.flow_uuid = watch, engine.storage.flow_uuid
+    watch.hooks.append(lambda entry: backend.remember(f"in {entry}"))
+    raised = drive(engine, watch)
+    return outcome(spec, engine, watch, raised), watch, backend.snapshots
+
+
+def run_after_crash(spec: em.Flow, snapshot: Snapshot) -> tuple[em.Outcome, Watch]:
+    """Run from a snapshot to the end."""
+    watch, engine, _ = _load_surviving(spec, snapshot)
+    raised = drive(engine, watch)
+    return outcome(spec, engine, watch, raised), watch
+
+
+def _load_surviving(spec: em.Flow, snapshot: Snapshot | None) -> tuple[Watch, Any, CrashingBackend]:
     watch = Watch(snapshot.record() if snapshot else None)
     backend = CrashingBackend()
     book = models.LogBook("book")
     if snapshot:
         detail = models.FlowDetail.from_dict(snapshot.flow)
-        for kind, atom in snapshot.atoms:
+        for kind, atom in copy.deepcopy(snapshot.atoms):
             detail.add(models.atom_detail_class(kind).from_dict(atom))
     else:
         detail = models.FlowDetail(spec.name, "00000000-0000-4000-8000-000000000000")
     book.add(detail)
     with contextlib.closing(backend.get_connection()) as connection:
         connection.save_logbook(book)
-    backend.watch, backend.flow_uuid = watch, detail.uuid
-    watch.hooks.append(lambda entry: backend.remember(f"in {entry}"))
-    engine = load(spec, watch, flow_detail=detail, book=book, backend=backend)
-    raised = drive(engine, watch)
-    return outcome(spec, engine, watch, raised), watch, backend.snapshots
+    return watch, load(spec, watch, flow_detail=detail, book=book, backend=backend), backend

@@ -242,6 +242,7 @@ class Outcome:
 
     flow_state: str
     states: dict[str, str]
+    intentions: dict[str, str]
     executed: dict[str, int]
     reverted: dict[str, int]
     raised: frozenset[str]
@@ -482,6 +483,7 @@ class Model:
         return Outcome(
             flow_state=record.flow_state,
             states=dict(record.state),
+            intentions=started(record.state, record.intention),
             executed=dict(self.executed),
             reverted=dict(self.reverted),
             raised=frozenset(raised),
@@ -489,6 +491,11 @@ class Model:
             asked=dict(self.asked),
             decided=frozenset(self.decided),
         )
+
+
+def started(states: dict[str, str], intentions: dict[str, str]) -> dict[str, str]:
+    """The intentions of atoms that are not as in the beginning; of the others nobody can see it before they run."""
+    return {name: intention for name, intention in intentions.items() if states[name] != PENDING}
 
 
 def outcomes(root: Flow, record: Record | None = None, **options: bool) -> list[Outcome]:

@@ -158,3 +158,18 @@ def test_failures_of_a_branch_that_was_being_retried_are_raised_with_the_others(
     seen = _compare(em.Flow("top", "linear", (em.Task("before"), both)))
     assert seen.raised == {"a", "b"}
     assert seen.reverted["before"] == 1
+
+
+def test_a_restart_takes_back_that_an_atom_behind_was_ignored_for_another_branch():
+    again = em.Flow("again", "linear", (em.Task("a", fails=(1,)), em.Task("b")), retry=em.Retry("r", "times", 2))
+    parts = (em.Task("s"), em.Task("x"), again, em.Task("y"))
+    links = (em.Link("s", "x", "FLOW", False), em.Link("x", "y"), em.Link("again", "y"))
+    seen = _compare(em.Flow("top", "graph", parts, links))
+    assert seen.states == {
+        "s": "SUCCESS",
+        "x": "IGNORE",
+        "r": "SUCCESS",
+        "a": "SUCCESS",
+        "b": "SUCCESS",
+        "y": "SUCCESS",
+    }
