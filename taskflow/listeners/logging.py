@@ -136,14 +136,14 @@ class DynamicLoggingListener(base.Listener):
     def _task_receiver(self, state: str, details: dict[str, Any]) -> None:
         name = details["task_name"]
         args = (name, details["task_uuid"], state, details["old_state"])
+        level = self._failure_level if state in _BAD_TASK_STATES else self._level
         if "result" not in details or state not in base.FINISH_STATES:
-            self._logger.log(self._failure_level if state in _BAD_TASK_STATES else self._level, _TASK_MOVED, *args)
+            self._logger.log(level, _TASK_MOVED, *args)
             return
         result = details["result"]
         if isinstance(result, failure.Failure):
             self._log_failure(args, result)
             return
-        level = self._failure_level if state == states.REVERTED else self._level
         wanted = state == states.FAILURE or self._logger.isEnabledFor(self._level)
         if wanted and name not in self._hide_inputs_outputs_of:
             if self._mask_outputs_keys:
