@@ -249,6 +249,7 @@ class Loop:
                     plan.offer_again(i)
         if plans.RUNNING in status or plans.REVERTING in status:
             self._again = [i for i in self._layout.atoms() if status[i] in (plans.RUNNING, plans.REVERTING)]
+        self._recorder.gather_histories()
         self._vote()
         return SCHEDULE
 
@@ -313,6 +314,7 @@ class Loop:
                 except BaseException:
                     self._done = done[position + 1 :]
                     raise
+        self._recorder.gather_histories()
         plan = self._plan
         if plan.candidates:
             self._vote()
@@ -351,6 +353,7 @@ class Loop:
             if not future.cancelled() and future.exception() is None:
                 self._recorder.outcome(i, *self._ending(i, *future.result()))
         self._done = []
+        self._recorder.gather_histories()
         self._recorder.flush()
 
     # -- starting ----------------------------------------------------------------------------------------------------

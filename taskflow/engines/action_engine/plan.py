@@ -230,8 +230,8 @@ class Plan:
                 dead[n] = 1
         ignored = []
         free = []
+        self._touch(concerned)
         for n in concerned:
-            self._touched[n] = 1
             if kinds[n] <= layouts.RETRY and status[n] == PENDING:
                 status[n] = IGNORED
                 self.want[n] = IGNORE
@@ -241,6 +241,18 @@ class Plan:
                     free.append(n)
         self._pass(free)
         return ignored
+
+    def _touch(self, nodes: Iterable[int]) -> None:
+        """Mark nodes, and all before them, so that a walk from any retry before them finds them."""
+        touched, pred = self._touched, self._layout.pred
+        stack = list(nodes)
+        for n in stack:
+            touched[n] = 1
+        while stack:
+            for p in pred[stack.pop()]:
+                if not touched[p]:
+                    touched[p] = 1
+                    stack.append(p)
 
     def _forward(self, i: int, enter: Callable[[int], bool]) -> list[int]:
         """``i`` and what is reached from it through nodes that may be entered: depth first, the last link first."""

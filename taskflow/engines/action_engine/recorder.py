@@ -31,7 +31,17 @@ class Recorder:
         notifier: Whom to tell.
     """
 
-    __slots__ = ("_ahead", "_details", "_layout", "_notifier", "_own_progress", "_pending", "_storage", "_written")
+    __slots__ = (
+        "_ahead",
+        "_details",
+        "_histories",
+        "_layout",
+        "_notifier",
+        "_own_progress",
+        "_pending",
+        "_storage",
+        "_written",
+    )
 
     def __init__(
         self,
@@ -45,6 +55,8 @@ class Recorder:
         self._storage = storage
         self._notifier = notifier
         self._pending: list[storages.Transition] = []
+        # Retries whose newest attempt got a failure that is not saved yet.
+        self._histories: dict[int, None] = {}
         # Outcomes that are to be saved before they show: not saved yet, and saved.
         self._ahead: dict[int, storages.Transition] = {}
         self._written: dict[int, tuple[storages.Transition, Any]] = {}
@@ -80,6 +92,29 @@ class Recorder:
             # Whatever attempts were made, they count no more.
             fields["results"] = []
         return fields
+
+    def retry_failure(self, i: int, failed: str, failure: Any) -> None:
+        """Put the failure of an atom into the newest attempt of retry ``i``; the first one of an atom stays.
+
+        It shows at once and is saved with the rest of the step: many failures under one retry are saved once, and
+        one that was not saved is put in again by whoever takes up the failed atom.
+        """
+        detail = self._details[i]
+        if not detail.results:
+            # Says what is wrong.
+            self._storage.save_retry_failure(detail.name, failed, failure)
+        known = detail.last_failures
+        if failed not in known:
+            known[failed] = failure
+            self._histories[i] = None
+
+    def gather_histories(self) -> None:
+        """Gather the histories that failures were put into; called once in a phase, at its end."""
+        if self._histories:
+            for i in self._histories:
+                detail = self._details[i]
+                self._pending.append((detail, {"results": list(detail.results)}, None))
+            self._histories.clear()
 
     def flush(self) -> None:
         """Save what was gathered, as one unit of work.

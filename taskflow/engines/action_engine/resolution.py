@@ -85,7 +85,7 @@ class Resolver:
     def _ask(self, retry: int, asking: int, failure: Any) -> str:
         atom = self._layout.items[retry]
         self._recorder.flush()
-        self._storage.save_retry_failure(atom.name, self._layout.names[asking], failure)
+        self._recorder.retry_failure(retry, self._layout.names[asking], failure)
         arguments = self._storage.fetch_mapped_args(atom.rebind, atom_name=atom.name, optional_args=atom.optional)
         arguments[retries.EXECUTE_REVERT_HISTORY] = self._storage.get_retry_history(atom.name)
         answer = atom.on_failure(**arguments)
