@@ -4,7 +4,8 @@
 #
 # usage: tools/lowest.sh UV PYTHON FOLDER [PYTEST-ARGUMENT ...]
 #
-# Makes a virtual environment in FOLDER with those versions and runs the unit tests there, or what the arguments name.
+# Makes a virtual environment in FOLDER with those versions and runs the unit and integration tests there, or what the
+# arguments name.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,4 +19,5 @@ export VIRTUAL_ENV=$folder
 "$uv" pip install --quiet --resolution lowest-direct --requirement pyproject.toml --all-extras --group test
 "$uv" pip install --quiet --no-deps .
 "$uv" pip freeze | grep -iE '^(alembic|automaton|fasteners|futurist|jsonschema|msgpack|networkx|pydot|sqlalchemy|stevedore)=='
-"$folder/bin/python" -m pytest -q -p no:cacheprovider "${@:-tests/unit}"
+[ $# -gt 0 ] || set -- tests/unit tests/integration
+"$folder/bin/python" -m pytest -q -p no:cacheprovider "$@"
