@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -392,14 +393,18 @@ class SerialActionEngine(ActionEngine):
     """Runs everything on the thread that calls ``run``."""
 
 
+_PROCESSES = ("taskflow.engines.action_engine.process_executor", "ParallelProcessTaskExecutor")
+
+
 class ParallelActionEngine(ActionEngine):
-    """Runs tasks in a pool of threads, or in any PEP 3148 executor.
+    """Runs tasks in a pool of threads, in processes, or in any PEP 3148 executor.
 
     Args:
         flow: The flow, or a lone task.
         flow_detail: Its record.
         backend: Where the record is saved; ``None`` for nowhere but in memory.
-        options: Also ``executor`` (a pool, or the name of a kind of one) and ``max_workers`` (of a pool of its own).
+        options: Also ``executor`` (a pool, or the name of a kind of one), ``max_workers`` (of a pool of its own) and,
+            with processes, ``wait_timeout`` (seconds that their messages may stay unread).
 
     Raises:
         TypeError: ``executor`` is no pool.
@@ -408,8 +413,10 @@ class ParallelActionEngine(ActionEngine):
 
     _default_executor_cls = executor.ParallelThreadTaskExecutor
 
-    #: What kind of task executor goes around a pool, by the pool's class (module and name).
+    #: What kind of task executor goes around a pool, by the pool's class (module and name). Kinds that are not needed
+    #: by everybody are given in the same way and are imported when they are asked for.
     _executor_cls_matchers: list[tuple[tuple[str, str], Any]] = [
+        (("concurrent.futures.process", "ProcessPoolExecutor"), _PROCESSES),
         (("concurrent.futures", "Executor"), executor.ParallelThreadTaskExecutor),
     ]
 
@@ -417,6 +424,7 @@ class ParallelActionEngine(ActionEngine):
     _executor_str_matchers: list[tuple[frozenset[str], Any]] = [
         (frozenset(("thread", "threads", "threaded")), executor.ParallelThreadTaskExecutor),
         (frozenset(("greenthread", "greenthreads", "greenthreaded")), executor.ParallelGreenThreadTaskExecutor),
+        (frozenset(("process", "processes")), _PROCESSES),
     ]
 
     def __init__(
@@ -443,16 +451,24 @@ class ParallelActionEngine(ActionEngine):
                 raise ValueError(f"Unknown executor {desired!r}: expected one of {', '.join(known)}")
         else:
             keywords["executor"] = desired
-            kind = next((k for where, k in cls._executor_cls_matchers if isinstance(desired, _class(*where))), None)
+            kind = next((k for where, k in cls._executor_cls_matchers if _is_instance(desired, *where)), None)
             if kind is None:
                 raise TypeError(
                     f"Unknown executor {desired!r} ({type(desired)}): expected a concurrent.futures.Executor"
                 )
+        if isinstance(kind, tuple):
+            kind = _class(*kind)
         converters: list[tuple[str, Callable[[Any], Any]]] = kind.constructor_options
         for name, convert in converters:
             if name in options:
                 keywords[name] = convert(options[name])
         return kind(**keywords)
+
+
+def _is_instance(value: Any, module: str, name: str) -> bool:
+    """Whether a value is of a class, whose module need not be imported to know that it is not."""
+    known = sys.modules.get(module)
+    return known is not None and isinstance(value, getattr(known, name))
 
 
 def _class(module: str, name: str) -> type:
