@@ -137,6 +137,21 @@ def test_a_finished_flow_run_again_by_a_new_engine_does_nothing(spec):
             assert [entry[1] for entry in watch.log if entry[0] == "flow"] == [em.RUNNING, em.SUCCESS]
 
 
+@hypothesis.given(ef.flows(retries=True))
+def test_what_was_left_unresolved_is_resolved_by_an_engine_that_may(spec):
+    detail = _detail()
+    watch = eh.Watch()
+    eh.drive(eh.load(spec, watch, flow_detail=detail, never_resolve=True), watch)
+    left = eh.snapshot_of(detail, watch).record()
+    hypothesis.assume(left.flow_state == em.FAILURE)
+    allowed = _allowed(spec, left)
+    watch = eh.Watch(left)
+    engine = eh.load(spec, watch, flow_detail=detail)
+    raised = eh.drive(engine, watch)
+    eh.check_same(spec, allowed, eh.outcome(spec, engine, watch, raised), leave_out=ASKING)
+    eh.check_order(spec, watch.log, left.state)
+
+
 def _crash_points(snapshots: list[eh.Snapshot], places: list[float]) -> list[eh.Snapshot]:
     """The states at those places of the run (0 is its start, 1 its end), each different one counting once."""
     different: list[eh.Snapshot] = []
