@@ -68,7 +68,7 @@ class Records:
         self._failures_version = 0
         # Kept open: while an engine runs, and always when the backend is our own.
         self._connection: base.Connection | None = own
-        self._held = self._private = own is not None
+        self._holders = 0 if own is None else 1
         # Held from the look at what is to be changed until the change is saved and applied.
         self._saving = threading.RLock()
         self._shared_lock: Any = None
@@ -180,16 +180,17 @@ class Records:
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def hold_connection(self) -> None:
-        """Keep one backend connection open over many saves, until :meth:`release_connection`."""
-        self._held = True
+        """Keep one backend connection open over many saves; each call needs a :meth:`release_connection`."""
+        with self._saving:
+            self._holders += 1
 
     def release_connection(self) -> None:
-        """Close the connection that was kept open."""
-        if self._private:
-            return
+        """Close the connection that was kept open, if nobody else wants it kept."""
+        connection = None
         with self._saving:
-            self._held = False
-            connection, self._connection = self._connection, None
+            self._holders -= 1
+            if not self._holders:
+                connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
@@ -260,7 +261,7 @@ class Records:
             try:
                 if connection is None:
                     connection = self._backend.get_connection()
-                    if self._held:
+                    if self._holders:
                         self._connection = connection
                 return connection.write(self._flowdetail, changes, added)
             except exc.StorageFailure as e:
@@ -268,7 +269,7 @@ class Records:
                     raise
                 LOG.debug("Saving flow %s failed (try %s), trying again", self.flow_name, attempt, exc_info=True)
             finally:
-                if connection is not None and not self._held:
+                if connection is not None and not self._holders:
                     connection.close()
             time.sleep(min(wait, longest))
             wait *= 2

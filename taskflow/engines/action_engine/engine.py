@@ -139,13 +139,17 @@ class ActionEngine(base.Engine):
         """
         with self._lock:
             self._ready_runtime("prepare", prepared=False)
-            if not self._prepared:
-                self._change_state(states.RESUMING)
-                self._ensure_storage()
-                self._change_state(states.SUSPENDED)
-                self._prepared = True
-            if self.storage.get_flow_state() == states.REVERTED:
-                self.reset()
+            self.storage.hold_connection()
+            try:
+                if not self._prepared:
+                    self._change_state(states.RESUMING)
+                    self._ensure_storage()
+                    self._change_state(states.SUSPENDED)
+                    self._prepared = True
+                if self.storage.get_flow_state() == states.REVERTED:
+                    self.reset()
+            finally:
+                self.storage.release_connection()
 
     def _ensure_storage(self) -> None:
         plan = self._ready_runtime("prepare", prepared=False).layout
