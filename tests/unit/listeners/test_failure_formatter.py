@@ -377,6 +377,17 @@ def test_values_are_read_once_for_each_atom():
     )
 
 
+def test_a_cache_that_is_used_again_saves_reading():
+    engine = engines.load(linear("f", Step("a")))
+    engine.run()
+    formatter = formatters.FailureFormatter(engine)
+    node = engine.compilation.hierarchy.find_first_match(named("a"))
+    known = cache()
+    text = formatter._format_node(engine.storage, known, node)
+    assert text == atom("a")
+    assert formatter._format_node(mock.Mock(spec=[]), known, node) == text
+
+
 class Hedgehog:
     def __repr__(self):
         raise RuntimeError("do not touch")
@@ -517,10 +528,11 @@ def test_data_that_contains_itself_is_masked():
     assert result["self"][0] is result
 
 
-def test_data_that_is_shared_is_masked_once():
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_data_that_is_shared_is_masked_once(kind):
     data = {"pw": 1}
     for _ in range(200):
-        data = [data, data]
+        data = kind([data, data])
     result = mask(data, "pw")
     for _ in range(200):
         assert result[0] is result[1]

@@ -222,6 +222,7 @@ def test_levels_of_tasks_without_a_result(state):
         ("REVERTED", True, ("ERROR", " with result '5'")),
         ("REVERTED", False, ("ERROR", "")),
         ("FAILURE", True, ("ERROR", " with result '5'")),
+        ("FAILURE", False, ("ERROR", " with result '5'")),
         ("REVERT_FAILURE", True, ("ERROR", " with result '5'")),
     ],
 )
