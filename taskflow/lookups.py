@@ -275,6 +275,9 @@ class Lookups(records.Records):
         for scope, atom_name in _visible(scope_walker, name, providers):
             if deciding is not _NOTHING and scope != deciding:
                 break
+            indices = providers.get(atom_name)
+            if indices is None:
+                continue
             try:
                 result = self._executed(self._details[atom_name])
             except exc.DisallowedAccess as e:
@@ -285,7 +288,7 @@ class Lookups(records.Records):
                 ) from e
             # The nearest scope that has anything decides.
             deciding = scope
-            for index in providers[atom_name]:
+            for index in indices:
                 if index is None:
                     return result
                 try:
@@ -332,7 +335,7 @@ class Lookups(records.Records):
                 if providers:
                     if scope_walker is None:
                         scope_walker = self._scope_fetcher(atom_name)
-                    if next(iter(_visible(scope_walker, name, providers)), None) is not None:
+                    if any(provider in providers for _, provider in _visible(scope_walker, name, providers)):
                         continue
                 missing.add(bound)
         return missing
@@ -358,12 +361,12 @@ def _visible(scope_walker: Any, name: Any, providers: Mapping[str, Any]) -> Iter
     if scope_walker is None:
         return ()
     direct = getattr(scope_walker, "providers", None)
-    shown = (
-        direct(name)
-        if direct is not None
-        else ((level, atom_name) for level, scope in enumerate(scope_walker) for atom_name in scope)
+    if direct is not None:
+        visible: Iterable[tuple[Any, str]] = direct(name)
+        return visible
+    return (
+        (level, atom_name) for level, scope in enumerate(scope_walker) for atom_name in scope if atom_name in providers
     )
-    return ((scope, atom_name) for scope, atom_name in shown if atom_name in providers)
 
 
 def _no_result(name: Any, where: str, cause: BaseException | None) -> exc.NotFound:

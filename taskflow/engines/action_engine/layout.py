@@ -181,10 +181,12 @@ class Layout:
         order; stretches that cannot precede it (siblings that are not linked to it) are jumped over.
         """
         found = self.providers_of(symbol)
+        parent = self.parent
+        home = parent[node]
         at = bisect.bisect_left(found, node) - 1
         while at >= 0:
             candidate = found[at]
-            flow = self._meeting(candidate, node)
+            flow = self._meeting(candidate, node) if parent[candidate] != home else home
             if self._before(flow, candidate, node):
                 yield flow, self.names[candidate]
                 at -= 1
@@ -227,10 +229,17 @@ class Layout:
             return first < second
         if pattern == UNRELATED:
             return False
+        if self.parent[first] != flow:
+            first = self._child(flow, first)
+        if self.parent[second] != flow:
+            second = self._child(flow, second)
+        # Most often a value is used by whoever is linked to its provider.
+        if self.end_of.get(first, first) in self.pred[second]:
+            return True
         labels = self._graph_labels.get(flow)
         if labels is None:
             labels = self._graph_labels[flow] = _GraphLabels(self, flow)
-        return labels.before(self._child(flow, first), self._child(flow, second))
+        return labels.before(first, second)
 
     def child_predecessors(self, child: int) -> list[int]:
         """The siblings that ``child`` (a task, or a flow's entry) is linked from."""
