@@ -77,6 +77,8 @@ class ParallelProcessTaskExecutor(executors.ParallelTaskExecutor):
             RuntimeError: This process is itself a worker that is just importing the main module, which lacks
                 ``if __name__ == "__main__":``.
         """
+        if not self._own:
+            guests.warm_up(self._executor)
         self._reactor = reactors.Reactor(self._wait_timeout)
         self._courier = reactors.Courier()
         try:

@@ -40,6 +40,19 @@ _LONGEST_ADDRESS = 100
 _BACKLOG = 128
 
 
+def warm_up(executor: concurrent.futures.Executor) -> None:
+    """Have a pool that forks do so now, before there are threads and sockets that its processes would inherit.
+
+    Args:
+        executor: The pool.
+    """
+    context = getattr(executor, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        # One that can not be used is found out when it is to be used.
+        with contextlib.suppress(RuntimeError):
+            executor.submit(int)
+
+
 class _Guest(jobs.Session):
     """A worker of the program's pool that has come by."""
 

@@ -285,7 +285,7 @@ class Session(abc.ABC):
             function(payload)
         finally:
             job.delivered += 1
-            if self.stream.paused:
+            if self.stream.paused and job.told - job.delivered <= _CLEAR:
                 self._reactor.call(self._clear, job)
 
     def _clear(self, job: Job) -> None:

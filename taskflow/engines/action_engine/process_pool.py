@@ -36,6 +36,9 @@ _MOST_ATTEMPTS = 3
 # How long a worker may take to end by itself, in seconds.
 _GRACE = 5.0
 
+# How long one may live on after it has closed its connection in the middle of a task, in seconds.
+_LOST_GRACE = 1.0
+
 # How often to look whether a worker has ended, where the system does not tell, in seconds.
 _LOOK_EVERY = 0.1
 
@@ -128,7 +131,7 @@ class _Worker(jobs.Session):
         self._pool.on_lost(self)
         if not self.reap():
             # Usually it is just ending; but a task may have closed what it does not own.
-            self._reactor.later(_GRACE, self.kill)
+            self._reactor.later(_GRACE if job is None else _LOST_GRACE, self.kill)
 
     def _on_death(self, _events: int) -> None:
         self.reap()
