@@ -13,8 +13,12 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
+from taskflow import logging
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+LOG = logging.getLogger(__name__)
 
 _PENDING, _RUNNING, _CANCELLED, _FINISHED = range(4)
 
@@ -57,7 +61,10 @@ class ThreadFuture:
         for waiter in waiters or ():
             waiter.set()
         for callback in callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except Exception:
+                LOG.exception("A callback of a future failed: %r", callback)
 
     def cancel(self) -> bool:
         """Take the work back if it has not begun.
@@ -173,13 +180,22 @@ class ThreadPool:
             raise RuntimeError("Cannot submit to a pool of threads that was shut down")
         future = ThreadFuture(function, args)
         if len(self._threads) < self._max_workers and not self._idle.acquire(blocking=False):
-            thread = threading.Thread(target=self._serve, name=f"taskflow-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            self._work.put(future)
-            thread.start()
-        else:
-            self._work.put(future)
+            self._grow()
+        self._work.put(future)
         return future
+
+    def _grow(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"taskflow-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The system has no more threads to give: those that there are have to do.
+            if not self._threads:
+                raise
+            LOG.warning("No more than %s threads can be started", len(self._threads), exc_info=True)
+            self._max_workers = len(self._threads)
+        else:
+            self._threads.append(thread)
 
     def _serve(self) -> None:
         take = self._work.get
