@@ -347,6 +347,13 @@ class ParallelGreenThreadTaskExecutor(ParallelThreadTaskExecutor):
     DEFAULT_WORKERS = 1000
 
     def _create_executor(self, max_workers: int | None = None) -> Any:
+        import importlib.util
+
+        if importlib.util.find_spec("eventlet") is None:
+            raise RuntimeError(
+                "Green threads need eventlet, which is not installed and which taskflow never brings along: install it "
+                "and call eventlet.monkey_patch() at the start of the program, or use executor='threads'"
+            )
         import futurist
 
         if max_workers is None:
