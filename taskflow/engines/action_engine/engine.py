@@ -66,9 +66,11 @@ class ActionEngine(base.Engine):
         self._statistics: dict[str, Any] = {}
         # One run at a time: who drives it, and whether a suspension came before the flow was RUNNING.
         self._turn = threading.Lock()
+        self._gate = threading.Lock()
         self._starting = False
         self._suspend_early = False
-        self._abandoned: loop.Loop | None = None
+        self._current: loop.Loop | None = None
+        self._left_by: BaseException | None = None
 
     # -- what it is about --------------------------------------------------------------------------------------------
 
@@ -218,11 +220,15 @@ class ActionEngine(base.Engine):
         Raises:
             InvalidState: The flow is not compiled, or is just being resumed.
         """
+        with self._gate:
+            if self._starting:
+                self._suspend_early = True
+                return
         self._ready_runtime("suspend", prepared=False)
-        if self._starting:
-            self._suspend_early = True
-            return
         self._change_state(states.SUSPENDING)
+        current = self._current
+        if current is not None:
+            current.wake()
 
     def _change_state(self, state: str) -> None:
         moved, old_state = self.storage.change_flow_state(state)
@@ -286,8 +292,9 @@ class ActionEngine(base.Engine):
             )
         try:
             began = time.monotonic()
-            self._suspend_early = False
-            self._starting = True
+            with self._gate:
+                self._suspend_early = False
+                self._starting = True
             try:
                 self.compile()
                 self.prepare()
@@ -296,16 +303,18 @@ class ActionEngine(base.Engine):
                 self._starting = False
                 raise
             self._statistics.clear()
+            self._left_by = None
             try:
                 with self._executors():
                     yield from self._drive(timeout, quiet)
-            except BaseException:
-                # What ended while something else left the run at once is known only now that the executors stopped.
-                left, self._abandoned = self._abandoned, None
-                if left is not None:
-                    left.abandon()
+            except BaseException as e:
+                # What ended while something else left the run at once is known only now that the executors stopped;
+                # if that was interrupted in its turn, nothing is waited for any more.
+                if self._current is not None and self._left_by is not None:
+                    self._current.abandon(wait=e is self._left_by)
                 raise
             finally:
+                self._current = self._left_by = None
                 self._starting = False
                 if self._gather_statistics:
                     self._statistics["active_for"] = time.monotonic() - began
@@ -330,15 +339,17 @@ class ActionEngine(base.Engine):
 
     def _drive(self, timeout: float | None, quiet: bool) -> Generator[str, Any, None]:
         self._change_state(states.RUNNING)
-        self._starting = False
-        if self._suspend_early:
+        with self._gate:
+            self._starting = False
+            suspended = self._suspend_early
+        if suspended:
             self.suspend()
         ready = self._ready_runtime("run")
         thrown: BaseException | None = None
         muted = quiet
         last = collections.deque[str](maxlen=max(1, self.MAX_MACHINE_STATES_RETAINED))
         try:
-            current = ready.start(self._statistics, timeout, self._gather_statistics)
+            current = self._current = ready.start(self._statistics, timeout, self._gather_statistics)
             try:
                 state = current.run_to_end(last) if quiet else loop.UNDEFINED
                 while not current.over:
@@ -362,7 +373,8 @@ class ActionEngine(base.Engine):
                         current.keep()
             except BaseException as e:
                 if not isinstance(e, Exception):
-                    self._abandoned = current
+                    self._left_by = e
+                    current.cancel()
                 raise
             if state == states.FAILURE:
                 failure.Failure.reraise_if_any(current.kept)

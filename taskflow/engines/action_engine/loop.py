@@ -26,7 +26,7 @@ from taskflow.types import failure as failures
 
 if TYPE_CHECKING:
     import collections
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from taskflow.engines.action_engine import runtime as runtimes
 
@@ -204,7 +204,7 @@ class Loop:
 
     def settle(self) -> None:
         """Save what was gathered; called before anybody outside gets to act."""
-        self._recorder.flush()
+        self._attempt(self._recorder.flush)
 
     def keep(self, failure: Any = None) -> None:
         """Keep a failure (by default, of the exception being handled): nothing new is started any more."""
@@ -257,13 +257,11 @@ class Loop:
         """Start what may start."""
         plan = self._plan
         if plan.ready or self._again:
-            batch = [*self._again, *plan.ready] if self._again else list(plan.ready)
-            if len(batch) > 1:
-                batch = sorted(dict.fromkeys(batch))
-                if self._priorities:
-                    items = self._layout.items
-                    batch.sort(key=lambda i: -getattr(items[i], "priority", 0))
-            self._again = []
+            batch = self._in_turn(plan.ready)
+            if self._again:
+                # What was interrupted comes first: however often a run is killed, one atom at most is in the middle.
+                again, self._again = dict.fromkeys(self._in_turn(self._again)), []
+                batch = [*again, *(i for i in batch if i not in again)]
             plan.ready.clear()
             self._start(batch)
         if self._running and not self._may_start():
@@ -273,16 +271,23 @@ class Loop:
             self.statistics["incomplete"] = len(self._running)
         return WAIT
 
+    def _in_turn(self, atoms: Iterable[int]) -> list[int]:
+        """Sort atoms: the highest priority first, else in the order of the flow."""
+        batch = list(atoms)
+        if len(batch) > 1:
+            batch.sort()
+            if self._priorities:
+                items = self._layout.items
+                batch.sort(key=lambda i: -getattr(items[i], "priority", 0))
+        return batch
+
     def wait(self) -> str:
         """Wait until something has ended, or the time is over."""
         if self._running:
-            queue = self._ended
-            block = not self._done
-            if block:
-                self._recorder.flush()
+            if not self._done:
+                self._attempt(self._recorder.flush)
                 self._await()
-            while not queue.empty():
-                self._arrived(queue.get())
+            self._take_arrivals()
         if self._gather:
             self.statistics["incomplete"] = len(self._running)
         return ANALYZE
@@ -317,7 +322,7 @@ class Loop:
         self._recorder.gather_histories()
         plan = self._plan
         if plan.candidates:
-            self._vote()
+            self._attempt(self._vote)
         if self._gather:
             self.statistics["awaiting"] = len(plan.ready)
         if plan.ready and self._may_start():
@@ -345,16 +350,29 @@ class Loop:
             return FAILED
         return REVERTED
 
-    def abandon(self) -> None:
-        """Save what has ended but was not taken in, when something is about to leave the run at once."""
-        while self._ended is not None and not self._ended.empty():
-            self._arrived(self._ended.get())
-        for i, future in self._done:
-            if not future.cancelled() and future.exception() is None:
-                self._recorder.outcome(i, *self._ending(i, *future.result()))
-        self._done = []
-        self._recorder.gather_histories()
-        self._recorder.flush()
+    def abandon(self, wait: bool = True) -> None:
+        """Save what has ended but was not taken in, when something leaves the run at once.
+
+        What had not begun is as it was before; what else did not end remains recorded as running.
+
+        Args:
+            wait: Whether to wait for what runs: otherwise it would still run when the flow is taken up again.
+        """
+        try:
+            while wait and self._running:
+                self._await()
+                self._take_arrivals()
+        finally:
+            self._take_arrivals()
+            self._put_back(list(self._entered))
+            for i, future in self._done:
+                if future.cancelled():
+                    self._withdraw(i)
+                elif future.exception() is None:
+                    self._recorder.outcome(i, *self._ending(i, *future.result()))
+            self._done = []
+            self._recorder.gather_histories()
+            self._recorder.flush()
 
     # -- starting ----------------------------------------------------------------------------------------------------
 
@@ -363,7 +381,12 @@ class Loop:
 
     def _start(self, batch: list[int]) -> None:
         if not self._inline and len(batch) > 1:
-            self._enter_together(batch)
+            try:
+                self._enter_together(batch)
+            except Exception:
+                self.keep()
+                self._put_back(batch)
+                return
         for position, i in enumerate(batch):
             if not self._may_start():
                 self._put_back(batch[position:])
@@ -545,11 +568,22 @@ class Loop:
             self._green.add(future)
         future.add_done_callback(self._ended.put)
 
+    def _take_arrivals(self) -> None:
+        ended = self._ended
+        while ended is not None and not ended.empty():
+            self._arrived(ended.get())
+
     def _arrived(self, future: Any) -> None:
         i = self._running.pop(future, None)
         self._green.discard(future)
         if i is not None:
             self._done.append((i, future))
+
+    def wake(self) -> None:
+        """Have the loop look up from waiting, as the flow's state has changed; may be called by any thread."""
+        ended = self._ended
+        if ended is not None:
+            ended.put(None)
 
     def cancel(self) -> None:
         """Cancel what was submitted and has not begun."""
