@@ -115,6 +115,7 @@ class Loop:
         self._priorities = any(getattr(item, "priority", 0) for item in self._layout.items)
         # What was found running at the start, to be taken up again by its intention.
         self._again: list[int] = []
+        self._taken_up: set[int] = set()
         # Submitted and done; submitted and not known to be done.
         self._done: list[tuple[int, Any]] = []
         self._running: dict[Any, int] = {}
@@ -249,6 +250,7 @@ class Loop:
                     plan.offer_again(i)
         if plans.RUNNING in status or plans.REVERTING in status:
             self._again = [i for i in self._layout.atoms() if status[i] in (plans.RUNNING, plans.REVERTING)]
+            self._taken_up.update(self._again)
         self._recorder.gather_histories()
         self._vote()
         return SCHEDULE
@@ -325,7 +327,7 @@ class Loop:
             self._attempt(self._vote)
         if self._gather:
             self.statistics["awaiting"] = len(plan.ready)
-        if plan.ready and self._may_start():
+        if (plan.ready or self._again) and self._may_start():
             return SCHEDULE
         if self._running:
             if self._storage.flow_state_now() != states.RUNNING:
@@ -623,6 +625,8 @@ class Loop:
             self._withdraw(i)
             return
         outcome, result = future.result()
+        if self._taken_up:
+            self._taken_up.discard(i)
         state, result, progress = self._ending(i, outcome, result)
         self._recorder.outcome(i, state, result, progress)
         self._storage.note_outcome(self._details[i], result, state, _INTENTION_OF[outcome])
@@ -658,6 +662,10 @@ class Loop:
 
     def _withdraw(self, i: int) -> None:
         """Atom ``i`` was cancelled before it began: it is what it was before."""
+        if i in self._taken_up:
+            # An earlier run may have begun it.
+            self._again.append(i)
+            return
         detail = self._details[i]
         if detail.state == states.REVERTING:
             former = states.FAILURE if detail.failure else states.SUCCESS
