@@ -410,6 +410,7 @@ class SerialActionEngine(ActionEngine):
 
 
 _PROCESSES = ("taskflow.engines.action_engine.process_executor", "ParallelProcessTaskExecutor")
+_REMOTE = ("taskflow.engines.action_engine.remote_executor", "ParallelRemoteTaskExecutor")
 
 
 class ParallelActionEngine(ActionEngine):
@@ -433,6 +434,8 @@ class ParallelActionEngine(ActionEngine):
     #: by everybody are given in the same way and are imported when they are asked for.
     _executor_cls_matchers: list[tuple[tuple[str, str], Any]] = [
         (("concurrent.futures.process", "ProcessPoolExecutor"), _PROCESSES),
+        (("distributed.cfexecutor", "ClientExecutor"), _REMOTE),
+        (("loky.process_executor", "ProcessPoolExecutor"), _REMOTE),
         (("concurrent.futures", "Executor"), executor.ParallelThreadTaskExecutor),
     ]
 
