@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 import time
+import tomllib
 from typing import TYPE_CHECKING
 
 from benchmarks import plan, plot, processes, reference, report, running
@@ -111,6 +112,9 @@ def main() -> int:
     for name, python in pythons.items():
         with processes.Process(python, ours=name == "ours") as process:
             versions["taskflow" if name == "ours" else name] = process.about["version"]
+    if versions["taskflow"] == "unknown":  # run from the source folder without an installation
+        project = tomllib.loads((processes.TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        versions["taskflow"] = project["version"]
     starts = {name: functools.partial(processes.Process, python, name == "ours") for name, python in pythons.items()}
     runner = running.Runner(settings, starts["ours"], starts.get("reference"), progress())
     began = time.monotonic()

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import flows
 from taskflow import engines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from benchmarks import timing
 
 #: Per kind of pool, the option that asks an engine for it.
@@ -47,7 +51,20 @@ def ending(shape: str) -> str:
     return "REVERTED" if shape == "failing" else "SUCCESS"
 
 
-def flow(result: timing.Result, shape: str, size: int, pool: str = "", workers: int = 4) -> None:
+@contextlib.contextmanager
+def collecting(wanted: bool) -> Iterator[None]:
+    """Keep the garbage collector on, or off, in a block."""
+    if not wanted:
+        gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def flow(
+    result: timing.Result, shape: str, size: int, pool: str = "", workers: int = 4, collector: bool = True
+) -> None:
     """Load a flow, then run it."""
     built = flows.SHAPES[shape](size)
     try:
@@ -55,10 +72,11 @@ def flow(result: timing.Result, shape: str, size: int, pool: str = "", workers: 
     except ValueError as e:
         result.facts["missing"] = str(e)
         return
-    with result.part("load"):
-        engine = load(built, **options_of(pool, workers))
-    with result.part("run"):
-        finish(engine, ending(shape))
+    with collecting(collector):
+        with result.part("load"):
+            engine = load(built, **options_of(pool, workers))
+        with result.part("run"):
+            finish(engine, ending(shape))
 
 
 def listened(result: timing.Result, size: int, event: str = "") -> None:

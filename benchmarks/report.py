@@ -28,6 +28,13 @@ GROUPS = {
 }
 
 
+#: Which time the ratios of a table are made of, where that is not simply the processor's.
+CLOCKS = {
+    "pools": "processor time, for processes of elapsed time",
+    "sqlite": "elapsed time with FULL, of processor time with NORMAL",
+}
+
+
 def number(value: float | None) -> str:
     """A figure with as many places as mean something."""
     if value is None:
@@ -61,9 +68,8 @@ def _comparisons(findings: running.Findings) -> list[Table]:
             if figure.group == group
         ]
         if rows:
-            clock = "elapsed time with FULL, else of processor" if group == "sqlite" else "processor"
             heads = ["us per task", "tasks", "cpu", "wall", "floor", "x floor", "6.5", "6.5 : ours"]
-            tables.append((f"{title} (ratios of {clock} time)", heads, rows))
+            tables.append((f"{title} (ratios of {CLOCKS.get(group, 'processor time')})", heads, rows))
     return tables
 
 
@@ -76,8 +82,14 @@ def tables(findings: running.Findings, settings: plan.Settings) -> list[Table]:
             [g.shape, f"{g.size:,}", number(g.load), times(g.load_growth), number(g.run), times(g.run_growth)]
             for g in grown
         ]
-        heads = ["shape", "tasks", "load", f": {settings.base:,}", "run", f": {settings.base:,}"]
-        found.append(("The cost of a task in flows of growing sizes (us of processor time)", heads, rows))
+        heads = ["shape", "tasks", "load", "growth", "run", "growth"]
+        found.append(
+            (
+                f"The cost of a task in flows of growing sizes (us of processor time; growth since {settings.base:,})",
+                heads,
+                rows,
+            )
+        )
     if findings.footprint:
         rows = [
             [shape, f"{facts['tasks']:,}", *(number(facts[name]) for name in ("loaded", "ran", "peak"))]

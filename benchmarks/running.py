@@ -142,6 +142,9 @@ class Runner:
                 for size in self._settings.growth:
                     self._say(f"round {turn + 1} of {rounds}: growth, {shape}, {size:,} tasks")
                     _keep(self.findings.growth, shape, size, self._alone(plan.growing(shape, size)))
+                for size in (self._settings.base, max(self._settings.growth)) if turn == 0 else ():
+                    found = self._alone(plan.growing(shape, size, collector=False))
+                    _keep(self.findings.growth, f"{shape}, collector off", size, found)
                 if self._start_reference is not None and turn == 0:
                     for size in self._settings.reference_growth:
                         found = self._ask_reference(plan.growing(shape, size))

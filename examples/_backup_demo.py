@@ -215,7 +215,9 @@ def check_backup(stage: Stage, known: state_files.Record | None) -> None:
     archive = known.plan.final / plans.ARCHIVE
     unpacked = stage.folder / "unpacked"
     with tarfile.open(archive) as packed:
-        packed.extractall(unpacked, filter="tar")
+        # As an attribute it is passed over by the first Pythons 3.11, which know no filters.
+        packed.extraction_filter = getattr(tarfile, "tar_filter", None)
+        packed.extractall(unpacked)
     stage.check("the archive, unpacked, equals the source", tree(unpacked / known.plan.top) == tree(stage.source))
     shutil.rmtree(unpacked)
     receipt = json.loads((known.plan.final / plans.RECEIPT).read_text("ascii"))

@@ -108,7 +108,9 @@ def tree(folder):
 
 def unpacked(backup, folder):
     with tarfile.open(backup / "files.tar.gz") as archive:
-        archive.extractall(folder, filter="tar")
+        # As an attribute it is passed over by the first Pythons 3.11, which know no filters.
+        archive.extraction_filter = getattr(tarfile, "tar_filter", None)
+        archive.extractall(folder)
     (top,) = folder.iterdir()
     return tree(top)
 

@@ -56,7 +56,7 @@ def _descriptors():
     found = {}
     for entry in pathlib.Path("/proc/self/fd").iterdir():
         try:
-            found[entry.name] = os.readlink(entry)
+            found[entry.name] = str(pathlib.Path(entry).readlink())
         except OSError:
             continue  # the one by which this is read
     return found
@@ -76,7 +76,9 @@ def nothing_left():
 
 
 def test_tasks_run_in_other_processes_and_get_and_give_values():
-    engine = _load(pt.Add("sum", provides="c"), pt.Add("more", rebind={"a": "c"}), pt.Pid("pid"), store={"a": 3, "b": 4})
+    engine = _load(
+        pt.Add("sum", provides="c"), pt.Add("more", rebind={"a": "c"}), pt.Pid("pid"), store={"a": 3, "b": 4}
+    )
     engine.run()
     assert engine.storage.get("sum") == 7
     assert engine.storage.get("more") == 11
@@ -210,16 +212,14 @@ def test_there_are_as_many_processes_as_processors_unless_told_otherwise(monkeyp
     for name in ("cpu_count", "process_cpu_count"):
         monkeypatch.setattr(os, name, lambda: 3, raising=False)
     names = ["a", "b", "c"]
-    engine = _load(
-        *[pt.Meet(name, str(tmp_path), names) for name in names], flow=unordered_flow.Flow, max_workers=None
-    )
+    engine = _load(*[pt.Meet(name, str(tmp_path), names) for name in names], flow=unordered_flow.Flow, max_workers=None)
     engine.run()
     assert len({engine.storage.get(name) for name in names}) == 3
 
 
 def test_nothing_of_it_is_imported_before_it_is_asked_for():
     program = (
-        "import sys, taskflow.engines as e; from taskflow import task; from taskflow.patterns import linear_flow as lf\n"
+        "import sys, taskflow.engines as e\nfrom taskflow import task\nfrom taskflow.patterns import linear_flow as lf\n"
         "class T(task.Task):\n    def execute(self): pass\n"
         "e.run(lf.Flow('f').add(T()), engine='parallel')\n"
         "print([m for m in sys.modules if m.startswith('multiprocessing') or 'process_' in m])\n"
@@ -284,7 +284,9 @@ def test_an_exception_comes_back_as_itself_and_shows_where_it_was_raised():
     with pytest.raises(ValueError, match="plain") as caught:
         engine.run()
     assert caught.value.args == ("plain", 5)
-    assert any("worker process of task 'bad'" in note and "process_executor_tasks" in note for note in caught.value.__notes__)
+    assert any(
+        "worker process of task 'bad'" in note and "process_executor_tasks" in note for note in caught.value.__notes__
+    )
     found = engine.storage.get_execute_failures()["bad"]
     assert found.check(ValueError)
     assert 'raise ValueError("plain", 5)' in found.traceback_str
@@ -388,7 +390,9 @@ def test_an_argument_that_can_not_be_pickled_is_named_and_another_engine_may_go_
     _, detail = persistence_utils.temporary_flow_detail()
     store = {"given": {"deep": (threading.Lock(),)}}
     engine = engines.load(flow, engine="parallel", flow_detail=detail, executor="processes", store=store)
-    with pytest.raises(pickle.PicklingError, match=r"Task 'bad' .*: arguments\['given'\]\['deep'\]\[0\] \(_thread.lock\)"):
+    with pytest.raises(
+        pickle.PicklingError, match=r"Task 'bad' .*: arguments\['given'\]\['deep'\]\[0\] \(_thread.lock\)"
+    ):
         engine.run()
     resumed = engines.load(flow, engine="parallel", flow_detail=detail, executor="threads")
     resumed.run()

@@ -43,7 +43,7 @@ def _own():
     links = set()
     for entry in pathlib.Path("/proc/self/fd").iterdir():
         try:
-            links.add((entry.name, os.readlink(entry)))
+            links.add((entry.name, str(pathlib.Path(entry).readlink())))
         except OSError:
             continue
     return set(threading.enumerate()), links
@@ -178,7 +178,10 @@ def test_a_pool_that_breaks_fails_the_task_that_broke_it_and_no_other(how, tmp_p
         dies = pt.Dies("dies", how, str(tmp_path / "reverted"))
         dies.priority = 1
         engine = _load(pool, pt.Written("before", str(tmp_path / "log")), unordered_flow.Flow("u").add(dies, *others))
-        with caplog.at_level(logging.WARNING), pytest.raises(exc.ExecutionFailure, match="Task 'dies' .* ended abruptly"):
+        with (
+            caplog.at_level(logging.WARNING),
+            pytest.raises(exc.ExecutionFailure, match="Task 'dies' .* ended abruptly"),
+        ):
             engine.run()
     finally:
         pool.shutdown()

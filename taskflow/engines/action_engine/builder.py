@@ -45,21 +45,24 @@ class MachineMemory:
 
     def __init__(self, loop: loops.Loop) -> None:
         self._loop = loop
+        # The phase whose work was done last.
+        self._phase = UNDEFINED
 
     @property
     def next_up(self) -> set[Any]:
-        """The atoms that may start now."""
-        return self._loop.next_up()
+        """The atoms that may start now; none any more once the run is over."""
+        return set() if self._phase == GAME_OVER else self._loop.next_up()
 
     @property
     def not_done(self) -> set[Any]:
-        """Futures of what was submitted and has not ended."""
-        return self._loop.not_done()
+        """Futures of what was submitted and was not yet waited for with success."""
+        submitted = self._loop.not_done()
+        return submitted | self._loop.done() if self._phase == states.SCHEDULING else submitted
 
     @property
     def done(self) -> set[Any]:
-        """Futures of what has ended and was not taken in yet."""
-        return self._loop.done()
+        """Futures of what was waited for with success and was not yet taken in."""
+        return set() if self._phase == states.SCHEDULING else self._loop.done()
 
     @property
     def failures(self) -> list[Any]:
@@ -99,21 +102,29 @@ class MachineBuilder:
         from automaton import machines
 
         loop = self._runtime.start(statistics, timeout, gather_statistics)
+        memory = MachineMemory(loop)
         phases = loop.phases()
         machine = machines.FiniteMachine()
         for state in dict.fromkeys(s for (before, _), after in loops.TRANSITIONS.items() for s in (before, after)):
             machine.add_state(state, terminal=state in _TERMINAL)
+        entries = set()
         for (before, event), after in loops.TRANSITIONS.items():
             machine.add_transition(before, after, event)
-            if after in phases:
-                machine.add_reaction(after, event, _reaction(phases[after]))
+            # Some phases are entered from several others by the same event.
+            if after in phases and (after, event) not in entries:
+                entries.add((after, event))
+                machine.add_reaction(after, event, _reaction(loop, memory, after, phases[after]))
         machine.default_start_state = UNDEFINED
         machine.freeze()
-        return machine, MachineMemory(loop)
+        return machine, memory
 
 
-def _reaction(phase: Callable[[], str]) -> Callable[..., str]:
+def _reaction(loop: loops.Loop, memory: MachineMemory, entered: str, work: Callable[[], str]) -> Callable[..., str]:
     def react(_old_state: str, _new_state: str, _event: str) -> str:
-        return phase()
+        following = work()
+        # Whoever steps through the machine looks at records next.
+        loop.settle()
+        memory._phase = entered
+        return following
 
     return react

@@ -26,7 +26,7 @@ from taskflow.types import failure as failures
 
 if TYPE_CHECKING:
     import collections
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from taskflow.engines.action_engine import runtime as runtimes
 
@@ -232,12 +232,7 @@ class Loop:
     def resume(self) -> str:
         """Find out from the records what is to be done."""
         details, plan = self._details, self._plan
-        codes, intentions = plans.CODES, plans.INTENTIONS
-        plan.restore(
-            (i, codes[detail.state], intentions.get(detail.intention, plans.EXECUTE))
-            for i, detail in enumerate(details)
-            if detail is not None
-        )
+        plan.restore(recorded(details))
         status = plan.status
         if plans.FAILURE in status and not self._never_resolve:
             for i in self._layout.atoms():
@@ -479,7 +474,10 @@ class Loop:
             else {}
         )
         self._submitted(
-            i, self._task_executor.execute_task(task, detail.uuid, arguments, progress_callback=self._progress_of(task))
+            i,
+            self._task_executor.execute_task(
+                task, detail.uuid, arguments, progress_callback=progress_saver(self._storage, task)
+            ),
         )
 
     def _revert_task(self, i: int) -> None:
@@ -501,7 +499,7 @@ class Loop:
                 arguments,
                 result,
                 self._flow_failures(),
-                progress_callback=self._progress_of(task),
+                progress_callback=progress_saver(self._storage, task),
             ),
         )
 
@@ -533,27 +531,12 @@ class Loop:
 
     def _begin_again(self, i: int) -> None:
         """Set all that is governed by, or follows, retry ``i`` back to its beginning."""
-        details, note = self._details, self._recorder.note
         if self._recorder.listened_to:
             self._recorder.flush()
         concerned = self._plan.restart(i)
-        if details[i].intention != states.EXECUTE:
-            note(i, {"intention": states.EXECUTE})
-        told = []
-        for n in concerned:
-            detail = details[n]
-            old = detail.state
-            fields = {"intention": states.EXECUTE}
-            if old == states.PENDING:
-                note(n, fields)
-                continue
-            fields["state"] = states.PENDING
-            note(n, fields, 0.0 if self._layout.kinds[n] == layouts.TASK else None)
-            told.append((n, old))
-        for n, old in told:
-            self._recorder.tell(n, states.PENDING, old)
-            if self._layout.kinds[n] == layouts.TASK:
-                self._recorder.tell_progress(n, 0.0)
+        if self._details[i].intention != states.EXECUTE:
+            self._recorder.note(i, {"intention": states.EXECUTE})
+        self._recorder.move(concerned, states.PENDING, states.EXECUTE)
 
     def _submitted(self, i: int, future: Any) -> None:
         if future.done():
@@ -591,11 +574,6 @@ class Loop:
         """Cancel what was submitted and has not begun."""
         for future in tuple(self._running):
             future.cancel()
-
-    def _progress_of(self, task: Any) -> Callable[[str, Mapping[str, Any]], None] | None:
-        if tasks.EVENT_UPDATE_PROGRESS in task.TASK_EVENTS:
-            return functools.partial(_save_progress, self._storage, task.name)
-        return None
 
     def _result_of(self, i: int) -> Any:
         """What the execution of atom ``i`` gave; ``None`` if that is not known."""
@@ -677,13 +655,18 @@ class Loop:
     def _vote(self) -> None:
         """Ask the deciders of the atoms that would be next, until no answer makes further ones askable."""
         plan, names = self._plan, self._layout.names
+        if not plan.candidates:
+            return
+        from taskflow.engines.action_engine import deciders
+
         while plan.candidates:
             asked, plan.candidates = plan.candidates, []
             for i in sorted(asked):
                 if not plan.still_wanted(i):
                     continue
                 try:
-                    depth = self._tally(i)
+                    self._recorder.flush()
+                    depth = deciders.verdict(deciders.edges_to(self._layout, i), self._storage)
                 except Exception:
                     LOG.debug("A decider of atom %s failed", names[i], exc_info=True)
                     self.keep()
@@ -691,42 +674,24 @@ class Loop:
                 if depth is None:
                     plan.approve(i)
                 else:
-                    self._ignore(plan.ignore(i, depth))
+                    self._recorder.move(plan.ignore(i, depth), states.IGNORE, states.IGNORE)
 
-    def _tally(self, i: int) -> Any:
-        """The widest depth of the votes against atom ``i``, or ``None`` when there are none."""
-        from taskflow import deciders
 
-        layout, status = self._layout, self._plan.status
-        voters = [
-            (source, decider, depth)
-            for source, decider, depth in layout.applying_deciders(i)
-            if status[source] != plans.IGNORED
-        ]
-        self._recorder.flush()
-        history = {
-            layout.names[source]: self._storage.get(layout.names[source])
-            for source, _, _ in voters
-            if layout.kinds[source] <= layouts.RETRY
-        }
-        against = [
-            deciders.Depth.ALL if depth is None else depth
-            for _, decider, depth in voters
-            if not decider(history=history)
-        ]
-        return deciders.pick_widest(against) if against else None
+def recorded(details: Sequence[Any]) -> Iterator[tuple[int, int, int]]:
+    """Number, standing and intention of each atom, as its record says and a plan understands."""
+    codes, intentions = plans.CODES, plans.INTENTIONS
+    return (
+        (i, codes[detail.state], intentions.get(detail.intention, plans.EXECUTE))
+        for i, detail in enumerate(details)
+        if detail is not None
+    )
 
-    def _ignore(self, ignored: list[int]) -> None:
-        for n in ignored:
-            self._recorder.note(
-                n,
-                {"state": states.IGNORE, "intention": states.IGNORE},
-                0.0 if self._layout.kinds[n] == layouts.TASK else None,
-            )
-        for n in ignored:
-            self._recorder.tell(n, states.IGNORE, states.PENDING)
-            if self._layout.kinds[n] == layouts.TASK:
-                self._recorder.tell_progress(n, 0.0)
+
+def progress_saver(storage: Any, task: Any) -> Callable[[str, Mapping[str, Any]], None] | None:
+    """What is to hear of the progress that a task reports, to save it; ``None`` for a task that reports none."""
+    if tasks.EVENT_UPDATE_PROGRESS in task.TASK_EVENTS:
+        return functools.partial(_save_progress, storage, task.name)
+    return None
 
 
 def _save_progress(storage: Any, task_name: str, _event_type: str, details: Mapping[str, Any]) -> None:

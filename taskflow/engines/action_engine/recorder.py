@@ -15,10 +15,15 @@ from taskflow import task as tasks
 from taskflow.engines.action_engine import layout as layouts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from taskflow import storage as storages
     from taskflow.types import notifier as notifiers
 
 NO_RESULT: Any = object()
+
+# The states in which something has come of an atom: entering one is told even if the atom is in it already.
+RESULT_STATES = (states.SUCCESS, states.FAILURE, states.REVERTED, states.REVERT_FAILURE)
 
 
 class Recorder:
@@ -46,7 +51,7 @@ class Recorder:
     def __init__(
         self,
         layout: layouts.Layout,
-        details: list[Any],
+        details: Sequence[Any] | Mapping[int, Any],
         storage: storages.Storage,
         notifier: notifiers.Notifier,
     ) -> None:
@@ -132,6 +137,73 @@ class Recorder:
             self._storage.commit(pending, tuple(ahead.values()))
             for i, transition in ahead.items():
                 self._written[i] = (transition, bases[i])
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def move(self, nodes: Iterable[int], state: str | None, intention: str | None) -> None:
+        """Gather that atoms are put into a state without doing anything, and tell of those for which that is news.
+
+        Args:
+            nodes: Their numbers, in the order in which to tell of them.
+            state: The state; ``None`` to leave it.
+            intention: What is meant to happen to them next; ``None`` to leave it.
+        """
+        # What is gathered but not saved does not show in the records yet.
+        settled = not self._pending
+        ended = state in RESULT_STATES
+        told = []
+        for i in nodes:
+            detail = self._details[i]
+            fields: dict[str, Any] = {}
+            progress = None
+            if intention and not (settled and detail.intention == intention):
+                fields["intention"] = intention
+            if state and self._is_news(i, state, 0.0):
+                fields["state"] = state
+                told.append((i, detail.state))
+                if self._layout.kinds[i] == layouts.TASK:
+                    progress = 0.0
+                if ended:
+                    # Whatever came of it before is not what came of it now.
+                    fields.update(self._changes(i, state, None))
+                    self._storage.forget_failures(detail.name)
+            if fields:
+                self.note(i, fields, progress)
+        for i, old in told:
+            self.tell(i, state or states.PENDING, old)
+            if self._layout.kinds[i] == layouts.TASK:
+                self.tell_progress(i, 0.0)
+
+    def change(self, i: int, state: str, progress: float | None = None, result: Any = NO_RESULT) -> None:
+        """Save at once that atom ``i`` goes into a state, with what came of it if anything, and tell; if it is news."""
+        if not self._is_news(i, state, progress):
+            return
+        detail = self._details[i]
+        old = detail.state
+        if state not in RESULT_STATES:
+            result = NO_RESULT
+            self.note(i, {"state": state}, progress)
+            self.flush()
+        elif result is NO_RESULT:
+            self.outcome(i, state, None, progress)
+            self.flush()
+            self._storage.forget_failures(detail.name)
+        else:
+            self.outcome(i, state, result, progress)
+            self.flush()
+            undone = state in (states.REVERTED, states.REVERT_FAILURE)
+            self._storage.note_outcome(detail, result, state, states.REVERT if undone else states.EXECUTE)
+        self.tell(i, state, old, result)
+        if progress is not None:
+            self.tell_progress(i, progress)
+
+    def _is_news(self, i: int, state: str, progress: float | None) -> bool:
+        detail = self._details[i]
+        if detail.state != state or state in RESULT_STATES:
+            return True
+        if self._layout.kinds[i] != layouts.TASK:
+            return False
+        return progress is None or detail.meta.get("progress", 0.0) != progress
 
     # -- telling -----------------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Resolver:
         Raises:
             ValueError: A retry answered what is no decision.
         """
-        decision, retry = self._decide(i, failure)
+        decision, retry = self.decide(i, failure)
         plan, note = self._plan, self._recorder.note
         if decision == retries.REVERT_ALL:
             changed = plan.revert_all()
@@ -64,8 +64,19 @@ class Resolver:
             note(n, {"intention": states.REVERT})
         plan.offer_revert(i)
 
-    def _decide(self, i: int, failure: Any) -> tuple[str, int]:
-        """The decision, and the retry that it is about."""
+    def decide(self, i: int, failure: Any) -> tuple[str, int]:
+        """Ask what is to follow from the failure of atom ``i``.
+
+        Args:
+            i: The number of the atom.
+            failure: Its failure.
+
+        Returns:
+            The decision, and the number of the retry that it is about.
+
+        Raises:
+            ValueError: A retry answered what is no decision.
+        """
         innermost = -1
         retry_of = self._layout.retry_of
         asking = i
@@ -86,9 +97,7 @@ class Resolver:
         atom = self._layout.items[retry]
         self._recorder.flush()
         self._recorder.retry_failure(retry, self._layout.names[asking], failure)
-        arguments = self._storage.fetch_mapped_args(atom.rebind, atom_name=atom.name, optional_args=atom.optional)
-        arguments[retries.EXECUTE_REVERT_HISTORY] = self._storage.get_retry_history(atom.name)
-        answer = atom.on_failure(**arguments)
+        answer = ask(self._storage, atom)
         for decision in (retries.RETRY, retries.REVERT, retries.REVERT_ALL):
             if answer == decision:
                 return decision
@@ -97,3 +106,10 @@ class Resolver:
             f"Retry {atom.name!r} answered {answer!r} when atom {self._layout.names[asking]!r} failed: "
             f"on_failure must return one of {known}"
         )
+
+
+def ask(storage: storages.Storage, retry: Any) -> Any:
+    """What a retry answers to the failures in its history."""
+    arguments = storage.fetch_mapped_args(retry.rebind, atom_name=retry.name, optional_args=retry.optional)
+    arguments[retries.EXECUTE_REVERT_HISTORY] = storage.get_retry_history(retry.name)
+    return retry.on_failure(**arguments)
