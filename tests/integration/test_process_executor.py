@@ -219,7 +219,8 @@ def test_there_are_as_many_processes_as_processors_unless_told_otherwise(monkeyp
 
 def test_nothing_of_it_is_imported_before_it_is_asked_for():
     program = (
-        "import sys, taskflow.engines as e\nfrom taskflow import task\nfrom taskflow.patterns import linear_flow as lf\n"
+        "import sys, taskflow.engines as e\nfrom taskflow import task\n"
+        "from taskflow.patterns import linear_flow as lf\n"
         "class T(task.Task):\n    def execute(self): pass\n"
         "e.run(lf.Flow('f').add(T()), engine='parallel')\n"
         "print([m for m in sys.modules if m.startswith('multiprocessing') or 'process_' in m])\n"
