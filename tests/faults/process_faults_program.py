@@ -112,7 +112,7 @@ def main():
     elif WHAT == "broken main":
         try:
             load(0).run()
-        except exc.ExecutionFailure as e:
+        except (exc.ExecutionFailure, exc.WrappedFailure) as e:
             report(str(e))
 
 
@@ -122,5 +122,5 @@ if __name__ == "__main__":
 if WHAT == "no guard":
     try:
         load(0).run()
-    except exc.ExecutionFailure as e:
+    except (exc.ExecutionFailure, exc.WrappedFailure) as e:
         report(str(e))

@@ -277,6 +277,7 @@ class Model:
         self.asked: collections.Counter[str] = collections.Counter()
         self.decided: set[tuple[str, str, frozenset[str]]] = set()
         self.steps: list[list[str]] = []
+        self.interrupted: set[str] = set()
         self.kept: list[str] = []
 
     # What may be done now.
@@ -380,7 +381,8 @@ class Model:
             self.reset()
         todo = self.resume()
         while todo:
-            todo.sort(key=lambda name: -self.picture.atoms[name].priority)
+            todo.sort(key=lambda name: (name not in self.interrupted, -self.picture.atoms[name].priority))
+            self.interrupted = set()
             self.steps.append(list(todo))
             done = [(name, *self.submit(name)) for name in todo]
             if not self.freedom.by_priority:
@@ -417,6 +419,8 @@ class Model:
                     self.restart(name)
                     restarted.update(self.picture.after(name))
         unfinished = {name for name in state if state[name] in (RUNNING, REVERTING)} - restarted
+        # What was interrupted is begun again before anything else is begun.
+        self.interrupted = unfinished
         return [name for name in self.picture.atoms if name in unfinished.union(self.ready())]
 
     def restart(self, name: str) -> None:
