@@ -4,7 +4,8 @@
 #
 # usage: tools/setup.sh demo|test
 #
-# Puts the system packages of bindep.txt in place, makes .venv, and installs the project with what the target needs.
+# Puts the system packages of bindep.txt in place (without letting them start any service of the system), makes .venv,
+# and installs the project with what the target needs.
 # A stamp in .venv holds a hash of all that this depends on; while it fits, nothing is done.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -67,7 +68,17 @@ install_packages() {
   fi
   say "installing system packages with apt-get: $*"
   "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-  "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  # Packages of servers start them, which nobody asked for: the tests start servers of their own. Debian's way to keep
+  # them from it is a script that says no; one that the machine has already decides instead.
+  local policy=/usr/sbin/policy-rc.d
+  (
+    if [ ! -e "$policy" ]; then
+      say "no service is started meanwhile: $policy says so, until the packages are installed"
+      trap "${run[*]} rm -f $policy" EXIT
+      printf '#!/bin/sh\nexit 101\n' | "${run[@]}" install -m 755 /dev/stdin "$policy"
+    fi
+    "${run[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  )
 }
 
 if up_to_date; then
