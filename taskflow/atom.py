@@ -77,10 +77,23 @@ class _OwnMapping:
     def __get__(self, atom: Atom | None, owner: type) -> Self | collections.OrderedDict[Any, Any]:
         if atom is None:
             return self
-        # Two threads may come here at once: both must leave with the same object.
-        made: collections.OrderedDict[Any, Any] = collections.OrderedDict(self._read(atom))
-        kept: collections.OrderedDict[Any, Any] = atom.__dict__.setdefault(self._name, made)
+        kept: collections.OrderedDict[Any, Any] | None = atom.__dict__.get(self._name)
+        if kept is None:
+            made: collections.OrderedDict[Any, Any] = collections.OrderedDict(self._read(atom))
+            # Two threads may come here at once: both must leave with the same object.
+            kept = atom.__dict__.setdefault(self._name, made)
+            atom._own_mappings = True
         return kept
+
+    def __set__(self, atom: Atom, value: Any) -> None:
+        atom.__dict__[self._name] = value
+        atom._own_mappings = True
+
+    def __delete__(self, atom: Atom) -> None:
+        try:
+            del atom.__dict__[self._name]
+        except KeyError:
+            raise AttributeError(f"{type(atom).__name__!r} object has no attribute {self._name!r} of its own") from None
 
 
 class _ClassBinding(NamedTuple):
@@ -152,6 +165,9 @@ class Atom(abc.ABC):
 
     _atom_binding: Binding
     _atom_outputs: Mapping[Any, Any]
+    # Whether an instance has mappings of its own. Its __dict__ is not asked: as long as nobody does, the interpreter
+    # needs to make none, which is half of the memory of a small atom.
+    _own_mappings = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -377,11 +393,12 @@ def arguments_of(atom: Any, revert: bool = False) -> Mapping[Any, Any]:
     Returns:
         Argument name to symbol; not to be changed.
     """
-    name = "revert_rebind" if revert else "rebind"
-    own: Mapping[Any, Any] | None = atom.__dict__.get(name)
-    if own is None:
-        own = getattr(atom._atom_binding, name)
-    return own
+    if atom._own_mappings:
+        own: Mapping[Any, Any] | None = atom.__dict__.get("revert_rebind" if revert else "rebind")
+        if own is not None:
+            return own
+    bound: Binding = atom._atom_binding
+    return bound.revert_rebind if revert else bound.rebind
 
 
 def outputs_of(atom: Any) -> Mapping[Any, Any]:
@@ -395,7 +412,9 @@ def outputs_of(atom: Any) -> Mapping[Any, Any]:
     Returns:
         Symbol to the index of its value in the result, ``None`` for the whole; not to be changed.
     """
-    own: Mapping[Any, Any] | None = atom.__dict__.get("save_as")
-    if own is None:
-        own = atom._atom_outputs
-    return own
+    if atom._own_mappings:
+        own: Mapping[Any, Any] | None = atom.__dict__.get("save_as")
+        if own is not None:
+            return own
+    promised: Mapping[Any, Any] = atom._atom_outputs
+    return promised

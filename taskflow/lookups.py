@@ -230,43 +230,71 @@ class Lookups(records.Records):
                 return {}
             transient = self._transient_args.get(atom_name)
             kept = detail.meta.get(META_INJECTED)
-            injected = tuple(values for values in (transient, kept) if values)
+            if transient or kept:
+                injected = tuple(values for values in (transient, kept) if values)
         elif not args_mapping:
             return {}
         values = {}
         optional = optional_args or ()
         with self._reading():
+            defaults, providers = self._defaults, self._providers
+            quick = getattr(scope_walker, "sole_provider", None)
             for bound, name in args_mapping.items():
-                for given in injected:
-                    if name in given:
+                if injected:
+                    given = next((given for given in injected if name in given), None)
+                    if given is not None:
                         values[bound] = given[name]
-                        break
-                else:
-                    if name in self._defaults:
-                        kind = self._defaults[name][0]
-                        try:
-                            values[bound] = self._default_value(name, kind)
-                        except (*_EXTRACT_ERRORS, exc.DisallowedAccess) as e:
-                            raise _no_result(name, f"the {kind} values of the flow", e) from e
                         continue
-                    if name not in self._providers:
-                        if bound in optional:
-                            continue
-                        raise exc.NotFound(
-                            f"Name {name!r} is not mapped as a produced output by any providers"
-                            f" (wanted as argument {bound!r} of atom {atom_name!r})"
-                        )
+                if name in defaults:
+                    values[bound] = self._first_default(name)
+                    continue
+                provided_by = providers.get(name)
+                if provided_by is None:
+                    if bound in optional:
+                        continue
+                    raise exc.NotFound(
+                        f"Name {name!r} is not mapped as a produced output by any providers"
+                        f" (wanted as argument {bound!r} of atom {atom_name!r})"
+                    )
+                value = _NOTHING
+                if quick is not None:
+                    value = self._sole_value(quick(name), provided_by)
+                if value is _NOTHING:
                     if scope_walker is None and atom_name is not None:
                         scope_walker = self._scope_fetcher(atom_name)
                     value = self._scoped_value(name, scope_walker)
-                    if value is not _NOTHING:
-                        values[bound] = value
-                    elif bound not in optional:
-                        raise exc.NotFound(
-                            f"Value {name!r} for argument {bound!r} of atom {atom_name!r} is provided by"
-                            f" {sorted(self._providers[name])}, none of which is accessible from it"
-                        )
+                if value is not _NOTHING:
+                    values[bound] = value
+                elif bound not in optional:
+                    raise exc.NotFound(
+                        f"Value {name!r} for argument {bound!r} of atom {atom_name!r} is provided by"
+                        f" {sorted(provided_by)}, none of which is accessible from it"
+                    )
         return values
+
+    def _first_default(self, name: Any) -> Any:
+        kind = self._defaults[name][0]
+        try:
+            return self._default_value(name, kind)
+        except (*_EXTRACT_ERRORS, exc.DisallowedAccess) as e:
+            raise _no_result(name, f"the {kind} values of the flow", e) from e
+
+    def _sole_value(self, provider: Any, provided_by: Mapping[str, tuple[Any, ...]]) -> Any:
+        """The value of a name that one atom alone is known to provide, if it is there at once."""
+        indices = provided_by.get(provider)
+        if indices is None:
+            return _NOTHING
+        detail = self._details[provider]
+        if detail.state != states.SUCCESS or detail.failure:
+            return _NOTHING
+        result = detail.last_results
+        index = indices[0]
+        if index is None:
+            return result
+        try:
+            return result[index]
+        except _EXTRACT_ERRORS:
+            return _NOTHING
 
     def _scoped_value(self, name: Any, scope_walker: Any) -> Any:
         providers = self._providers[name]
@@ -326,6 +354,7 @@ class Lookups(records.Records):
             transient = self._transient_args.get(atom_name) or ()
             kept = detail.meta.get(META_INJECTED) or ()
             optional = optional_args or ()
+            quick = getattr(scope_walker, "sole_provider", None)
             for bound, name in args_mapping.items():
                 if bound in optional or name in transient or name in kept:
                     continue
@@ -333,6 +362,8 @@ class Lookups(records.Records):
                     continue
                 providers = self._providers.get(name)
                 if providers:
+                    if quick is not None and quick(name) in providers:
+                        continue
                     if scope_walker is None:
                         scope_walker = self._scope_fetcher(atom_name)
                     if any(provider in providers for _, provider in _visible(scope_walker, name, providers)):

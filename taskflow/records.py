@@ -56,6 +56,8 @@ class Records:
 
     def __init__(self, flow_detail: models.FlowDetail, backend: base.Backend | None) -> None:
         own: Any = None
+        # Nobody else can look into a backend of our own: it is shown the records themselves, not each change.
+        self._private = backend is None
         if backend is None:
             from taskflow.persistence.backends import impl_memory
 
@@ -106,7 +108,19 @@ class Records:
     @property
     def backend(self) -> base.Backend:
         """The backend that saves go to."""
+        if self._private:
+            with self._saving:
+                # From now on somebody else may look into it.
+                if self._private and self._connection is not None:
+                    flow = self._flowdetail
+                    self._connection.write(flow, [(flow, {"state": flow.state, "meta": flow.meta})])
+                self._private = False
         return self._backend
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is saved survives the process."""
+        return getattr(self._backend, "durable", True)
 
     @property
     def lock(self) -> Any:
@@ -222,6 +236,13 @@ class Records:
 
     def _commit(self, transitions: Sequence[Transition], ahead: Sequence[Transition]) -> None:
         # Metadata is put together here, where nobody else can be changing it.
+        if self._private:
+            for detail, fields, progress in transitions:
+                if progress is not None:
+                    detail.meta = {**detail.meta, META_PROGRESS: progress}
+                for name, value in fields.items():
+                    setattr(detail, name, value)
+            return
         changes = []
         for detail, fields, progress in transitions:
             if progress is not None:
@@ -253,8 +274,9 @@ class Records:
                 setattr(detail, name, value)
 
     def _send(self, changes: Sequence[Change], added: Sequence[models.AtomDetail]) -> Sequence[models.AtomDetail]:
+        if self._private and not added:
+            return ()
         attempt = 1
-        attempts, longest = self._tries()
         wait = _FIRST_WAIT
         while True:
             connection = self._connection
@@ -265,6 +287,7 @@ class Records:
                         self._connection = connection
                 return connection.write(self._flowdetail, changes, added)
             except exc.StorageFailure as e:
+                attempts, longest = self._tries()
                 if attempt >= attempts or getattr(e, "permanent", False):
                     raise
                 LOG.debug("Saving flow %s failed (try %s), trying again", self.flow_name, attempt, exc_info=True)

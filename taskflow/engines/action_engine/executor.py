@@ -90,15 +90,15 @@ class DoneFuture:
         outcome: What was done and what came of it.
     """
 
-    __slots__ = ("_outcome", "atom")
+    __slots__ = ("_done", "_result", "atom")
 
     def __init__(self, atom: Any, outcome: tuple[str, Any]) -> None:
         self.atom = atom
-        self._outcome = outcome
+        self._done, self._result = outcome
 
     def result(self, timeout: float | None = None) -> tuple[str, Any]:  # noqa: ARG002 - there is nothing to wait for
         """The outcome."""
-        return self._outcome
+        return self._done, self._result
 
     def exception(self, timeout: float | None = None) -> None:
         """Nothing was raised: errors of atoms are outcomes."""

@@ -100,7 +100,7 @@ class _Reader:
         layout.end_of[entry] = end
         # Nothing is assumed about how the graph orders what is in this flow: its links are looked at.
         layout.pattern[entry] = layouts.GRAPH
-        layout.links_of[entry] = []
+        layout.links_of[entry] = ([], [], [])
         terminator = self._ends.get(id(node.item))
         if terminator is not None:
             self._numbers[terminator] = end

@@ -13,7 +13,7 @@ from taskflow import flow as flows
 from taskflow import task as tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 TASK, RETRY, FLOW, FLOW_END = range(4)
 
@@ -68,7 +68,8 @@ class Layout:
         self.end_of: dict[int, int] = {}
         self.children_of: dict[int, list[int]] = {}
         self.pattern: dict[int, int] = {}
-        self.links_of: dict[int, list[tuple[int, int, Any]]] = {}
+        # Number left, number entered, snapshot of the metadata: a list of each.
+        self.links_of: dict[int, tuple[list[int], list[int], list[Any]]] = {}
         self.deciders: dict[int, list[EdgeDecider]] = {}
         self.regular = True
         self._entries: dict[int, int] = {}
@@ -134,15 +135,14 @@ class Layout:
         kinds = self.kinds
         return (i for i in self.graph_order if kinds[i] <= RETRY)
 
-    def links(self, flow: int) -> list[tuple[int, int, Any]]:
+    def links(self, flow: int) -> Iterable[tuple[int, int, Any]]:
         """The links among the children of a flow: number left, number entered, snapshot of the metadata."""
         kept = self.links_of.get(flow)
-        if kept is None:
-            kept = []
-            if self.pattern[flow] == CHAIN:
-                children = self.children_of[flow]
-                kept = [(self.end_of.get(u, u), v, None) for u, v in itertools.pairwise(children)]
-        return kept
+        if kept is not None:
+            return zip(*kept, strict=True)
+        if self.pattern[flow] != CHAIN:
+            return ()
+        return ((self.end_of.get(u, u), v, None) for u, v in itertools.pairwise(self.children_of[flow]))
 
     def number_of(self, atom: Any) -> int:
         """The number of a task or retry of this flow, -1 for anything else."""
@@ -361,6 +361,8 @@ class Builder:
     def __init__(self, root: Any) -> None:
         self._layout = Layout(root)
         self._kind_of_class: dict[type, int] = {}
+        # Per flow class, whether its children form a line by construction.
+        self._chained: dict[type, bool] = {}
         self._seen: set[Any] = set()
 
     def build(self) -> Layout:
@@ -458,36 +460,52 @@ class Builder:
         layout.names[end] = f"{done.flow.name}[$]"
         layout.end_of[entry] = end
         layout.children_of[entry] = children
-        outgoing, incoming = self._link(done)
-        succ, pred, end_of = layout.succ, layout.pred, layout.end_of
+        flow_class = type(done.flow)
+        chained = self._chained.get(flow_class)
+        if chained is None:
+            chained = self._chained[flow_class] = _is_chain(flow_class)
+        starts, stops = self._link_chain(done) if chained else self._link(done)
+        succ, pred = layout.succ, layout.pred
         # Entry, or the retry behind it, leads to whatever nothing else leads to; the end follows what leads nowhere.
         first = entry
         if done.retry >= 0:
             succ[entry] = (done.retry,)
             pred[done.retry] = (entry,)
             first = done.retry
-        starts = [c for c in children if c not in incoming]
+        before = (first,)
         for c in starts:
-            pred[c] = (first,)
+            pred[c] = before
         succ[first] = tuple(starts)
-        stops = []
-        for c in children:
-            leave = end_of.get(c, c)
-            if leave not in outgoing:
-                stops.append(leave)
         if not children:
-            stops.append(first)
+            stops = [first]
+        after = (end,)
         for leave in stops:
-            succ[leave] = (*succ[leave], end)
+            succ[leave] = (*succ[leave], end) if succ[leave] else after
         pred[end] = tuple(stops)
 
-    def _link(self, done: _Open) -> tuple[Any, Any]:
+    def _link_chain(self, done: _Open) -> tuple[list[int], list[int]]:
+        """Link neighbours, without asking for links that are known; see :meth:`_link`."""
+        layout, children = self._layout, done.children
+        succ, pred, end_of = layout.succ, layout.pred, layout.end_of
+        layout.pattern[done.entry] = CHAIN if len(children) > 1 else UNRELATED
+        leaves = [end_of.get(c, c) for c in children] if end_of else children
+        for leave, target in zip(leaves, children[1:], strict=False):
+            succ[leave] = (target,)
+            pred[target] = (leave,)
+        return children[:1], leaves[-1:]
+
+    def _link(self, done: _Open) -> tuple[list[int], list[int]]:
+        """Link the children of a flow: those that nothing leads to, and the ends of those that lead nowhere."""
         layout = self._layout
         end_of = layout.end_of
         number: dict[Any, int] = {layout.items[c]: c for c in done.children}
         outgoing: dict[int, list[int]] = {}
         incoming: dict[int, list[int]] = {}
-        kept: list[tuple[int, int, Any]] = []
+        leaves: list[int] = []
+        targets: list[int] = []
+        snapshots: list[Any] = []
+        # Many links come with equal metadata.
+        known: dict[Any, Any] = {}
         chain = True
         previous = -1
         for u, v, meta in done.flow.iter_links():
@@ -501,7 +519,9 @@ class Builder:
                 incoming[target].append(leave)
             else:
                 incoming[target] = [leave]
-            kept.append((leave, target, _snapshot(meta)))
+            leaves.append(leave)
+            targets.append(target)
+            snapshots.append(_snapshot(meta, known))
             if meta.get(flows.LINK_DECIDER) is not None:
                 layout.deciders.setdefault(target, []).append(
                     (leave, meta[flows.LINK_DECIDER], meta.get(flows.LINK_DECIDER_DEPTH))
@@ -511,30 +531,45 @@ class Builder:
             if chain:
                 chain = previous in (-1, source) and source < target
                 previous = target
-        for leave, targets in outgoing.items():
-            layout.succ[leave] = tuple(targets)
-        for target, leaves in incoming.items():
-            layout.pred[target] = tuple(leaves)
-        if not kept:
+        for leave, entered in outgoing.items():
+            layout.succ[leave] = tuple(entered)
+        for target, left in incoming.items():
+            layout.pred[target] = tuple(left)
+        if not leaves:
             pattern = UNRELATED
-        elif chain and len(kept) == len(done.children) - 1:
+        elif chain and len(leaves) == len(done.children) - 1:
             pattern = CHAIN
         else:
             pattern = GRAPH
         layout.pattern[done.entry] = pattern
-        if kept and (pattern == GRAPH or any(snapshot is not None for _, _, snapshot in kept)):
-            layout.links_of[done.entry] = kept
-        return outgoing, incoming
+        if leaves and (pattern == GRAPH or any(snapshot is not None for snapshot in snapshots)):
+            layout.links_of[done.entry] = (leaves, targets, snapshots)
+        starts = [c for c in done.children if c not in incoming]
+        stops = [leave for leave in (end_of.get(c, c) for c in done.children) if leave not in outgoing]
+        return starts, stops
 
 
-def _snapshot(meta: dict[str, Any]) -> Any:
+def _is_chain(flow_class: type) -> bool:
+    """Whether the links of such a flow are those between neighbours and no others, as nothing of it was overridden."""
+    from taskflow.patterns import linear_flow
+
+    plain = linear_flow.Flow
+    return (
+        issubclass(flow_class, plain)
+        and flow_class.iter_links is plain.iter_links
+        and flow_class.__iter__ is plain.__iter__
+    )
+
+
+def _snapshot(meta: dict[str, Any], known: dict[Any, Any]) -> Any:
     """A link's metadata as it is now, small: later changes of the flow must not show in what was compiled."""
     if len(meta) == 1:
         if meta.get(flows.LINK_INVARIANT) is True:
             return None
         reasons = meta.get(flows.LINK_REASONS)
         if reasons is not None:
-            return tuple(reasons)
+            kept = tuple(reasons)
+            return known.setdefault(kept, kept)
     copied = dict(meta)
     if flows.LINK_REASONS in copied:
         copied[flows.LINK_REASONS] = set(copied[flows.LINK_REASONS])

@@ -9,24 +9,19 @@ to. It is the only place that looks at the flow's state for a suspension, and wa
 from __future__ import annotations
 
 import functools
+import itertools
+import operator
 import time
 from typing import TYPE_CHECKING, Any
 
-from taskflow import atom as atoms
-from taskflow import exceptions as exc
 from taskflow import logging, states
-from taskflow import retry as retries
-from taskflow import task as tasks
 from taskflow.engines.action_engine import executor as executors
-from taskflow.engines.action_engine import layout as layouts
+from taskflow.engines.action_engine import launching, resolution
 from taskflow.engines.action_engine import plan as plans
-from taskflow.engines.action_engine import recorder as recorders
-from taskflow.engines.action_engine import resolution, scopes
-from taskflow.types import failure as failures
 
 if TYPE_CHECKING:
     import collections
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from taskflow.engines.action_engine import runtime as runtimes
 
@@ -65,19 +60,19 @@ _FOLLOWING: dict[str, dict[str, str]] = {}
 for (_before, _event), _after in TRANSITIONS.items():
     _FOLLOWING.setdefault(_before, {})[_event] = _after
 
-# The longest wait for something to end before the loop looks up again, in seconds.
-WAITING_TIMEOUT = 60
+# How many changes that need not last are gathered before they are saved: what is let go of soon costs the least.
+_PORTION = 64
+
+WAITING_TIMEOUT = launching.WAITING_TIMEOUT
 
 TIMED_STATES = (states.ANALYZING, states.RESUMING, states.SCHEDULING, states.WAITING)
 
 _TIMED_NAMES = {state: state.lower() for state in TIMED_STATES}
 _STATE_BEFORE = {executors.EXECUTED: states.RUNNING, executors.REVERTED: states.REVERTING}
 _INTENTION_OF = {executors.EXECUTED: states.EXECUTE, executors.REVERTED: states.REVERT}
-_ENTERED = {plans.EXECUTE: states.RUNNING, plans.REVERT: states.REVERTING}
-_STATE_OF_CODE = {code: state for state, code in plans.CODES.items() if state is not None}
 
 
-class Loop:
+class Loop(launching.Launcher):
     """One run of a flow.
 
     Args:
@@ -88,7 +83,6 @@ class Loop:
 
     Attributes:
         state: The phase that was entered last.
-        kept: The failures that nothing is done about: they end the run.
     """
 
     def __init__(
@@ -98,34 +92,14 @@ class Loop:
         timeout: float | None = None,
         gather_statistics: bool = True,
     ) -> None:
-        self._layout = runtime.layout
-        self._storage = runtime.storage
-        self._details = runtime.details()
-        self._recorder = recorders.Recorder(self._layout, self._details, runtime.storage, runtime.atom_notifier)
-        self._plan = plans.Plan(self._layout)
-        self._task_executor = runtime.task_executor
-        self._retry_executor = runtime.retry_executor
+        super().__init__(runtime, timeout)
         self._resolver = resolution.Resolver(
             self._layout, self._plan, self._recorder, runtime.storage, runtime.defer_reverts
         )
         self._never_resolve = runtime.never_resolve
-        self._timeout = WAITING_TIMEOUT if timeout is None else timeout
-        self._inline = bool(getattr(runtime.task_executor, "inline", False))
-        self._save_ahead = self._inline and getattr(runtime.storage.backend, "durable", True)
-        self._priorities = any(getattr(item, "priority", 0) for item in self._layout.items)
-        # What was found running at the start, to be taken up again by its intention.
-        self._again: list[int] = []
+        # How much is gathered before it is saved: what lasts, as one unit of a step; what does not, in small portions.
+        self._portion = 0 if runtime.storage.durable else _PORTION
         self._taken_up: set[int] = set()
-        # Submitted and done; submitted and not known to be done.
-        self._done: list[tuple[int, Any]] = []
-        self._running: dict[Any, int] = {}
-        self._ended: Any = None
-        # Tasks whose beginning is saved but not told yet, and the state that each was in.
-        self._entered: dict[int, str | None] = {}
-        # Futures of green threads, which run only while somebody waits for them in their own way.
-        self._green: set[Any] = set()
-        self._failures: tuple[int, dict[str, Any]] = (-1, {})
-        self.kept: list[Any] = []
         self.state = UNDEFINED
         self.statistics = statistics
         self._gather = gather_statistics
@@ -207,10 +181,6 @@ class Loop:
         """Save what was gathered; called before anybody outside gets to act."""
         self._attempt(self._recorder.flush)
 
-    def keep(self, failure: Any = None) -> None:
-        """Keep a failure (by default, of the exception being handled): nothing new is started any more."""
-        self.kept.append(failures.Failure() if failure is None else failure)
-
     def phases(self) -> dict[str, Callable[[], str]]:
         """Per phase what does its work and returns the event that leads on."""
         return {state: functools.partial(self._timed, state) for state in self._phases}
@@ -218,14 +188,6 @@ class Loop:
     def next_up(self) -> set[Any]:
         """The atoms that may start now."""
         return {self._layout.items[i] for i in (*self._plan.ready, *self._again)}
-
-    def not_done(self) -> set[Any]:
-        """Futures of what was submitted and has not ended."""
-        return set(self._running)
-
-    def done(self) -> set[Any]:
-        """Futures of what has ended and was not taken in yet."""
-        return {future for _, future in self._done}
 
     # -- phases ------------------------------------------------------------------------------------------------------
 
@@ -289,33 +251,10 @@ class Loop:
             self.statistics["incomplete"] = len(self._running)
         return ANALYZE
 
-    def _await(self) -> None:
-        import queue
-
-        if self._green:
-            from futurist import waiters
-
-            waiters.wait_for_any(tuple(self._green), timeout=self._timeout)
-            return
-        try:
-            self._arrived(self._ended.get(timeout=self._timeout))
-        except queue.Empty:
-            return
-
     def analyze(self) -> str:
         """Take in what has ended, and find out what that makes possible."""
         if self._done:
-            done, self._done = self._done, []
-            if len(done) > 1:
-                done.sort(key=lambda pair: pair[0])
-            for position, (i, future) in enumerate(done):
-                try:
-                    self._complete(i, future)
-                except Exception:
-                    self.keep()
-                except BaseException:
-                    self._done = done[position + 1 :]
-                    raise
+            self._take_in(*self._ended_in_turn())
         self._recorder.gather_histories()
         plan = self._plan
         if plan.candidates:
@@ -330,6 +269,29 @@ class Loop:
             return WAIT
         self._recorder.flush()
         return FINISH
+
+    def _ended_in_turn(self) -> tuple[list[int], list[Any]]:
+        """What has ended, in the order of the flow: the atoms and their futures, taken out."""
+        done, futures = self._done, self._done_futures
+        self._done, self._done_futures = [], []
+        if len(done) > 1 and any(map(operator.gt, done, itertools.islice(done, 1, None))):
+            turn = sorted(range(len(done)), key=done.__getitem__)
+            done, futures = [done[k] for k in turn], [futures[k] for k in turn]
+        return done, futures
+
+    def _take_in(self, done: list[int], futures: list[Any]) -> None:
+        recorder, portion = self._recorder, self._portion
+        position = 0
+        for position, i in enumerate(done):
+            try:
+                self._complete(i, futures[position])
+                if portion and recorder.gathered >= portion:
+                    recorder.flush()
+            except Exception:
+                self.keep()
+            except BaseException:
+                self._done, self._done_futures = done[position + 1 :], futures[position + 1 :]
+                raise
 
     def game_over(self) -> str:
         """Name the end of the run."""
@@ -362,231 +324,14 @@ class Loop:
         finally:
             self._take_arrivals()
             self._put_back(list(self._entered))
-            for i, future in self._done:
+            for i, future in zip(self._done, self._done_futures, strict=True):
                 if future.cancelled():
                     self._withdraw(i)
                 elif future.exception() is None:
                     self._recorder.outcome(i, *self._ending(i, *future.result()))
-            self._done = []
+            self._done, self._done_futures = [], []
             self._recorder.gather_histories()
             self._recorder.flush()
-
-    # -- starting ----------------------------------------------------------------------------------------------------
-
-    def _may_start(self) -> bool:
-        return not self.kept and self._storage.flow_state_now() == states.RUNNING
-
-    def _start(self, batch: list[int]) -> None:
-        if not self._inline and len(batch) > 1:
-            try:
-                self._enter_together(batch)
-            except Exception:
-                self.keep()
-                self._put_back(batch)
-                return
-        for position, i in enumerate(batch):
-            if not self._may_start():
-                self._put_back(batch[position:])
-                return
-            try:
-                self._submit(i)
-            except Exception:
-                self.keep()
-                self._put_back(batch[position + 1 :])
-                return
-
-    def _enter_together(self, batch: list[int]) -> None:
-        """Save in one unit that several tasks begin; each is told of when it is submitted."""
-        kinds, want = self._layout.kinds, self._plan.want
-        for i in batch:
-            if kinds[i] == layouts.TASK and want[i] in _ENTERED:
-                self._entered[i] = self._note_entry(i, _ENTERED[want[i]])
-        self._recorder.flush()
-
-    def _put_back(self, rest: list[int]) -> None:
-        for i in rest:
-            before = self._entered.pop(i, None)
-            if before is not None:
-                self._recorder.note(i, {"state": before})
-            if self._plan.status[i] in (plans.RUNNING, plans.REVERTING):
-                self._again.append(i)
-            else:
-                self._plan.ready[i] = None
-
-    def _submit(self, i: int) -> None:
-        """Start atom ``i``, in the way that its intention says."""
-        want = self._plan.want[i]
-        if self._layout.kinds[i] == layouts.TASK:
-            if want == plans.EXECUTE:
-                self._execute_task(i)
-            elif want == plans.REVERT:
-                self._revert_task(i)
-            else:
-                raise self._bad_intention(i)
-        elif want == plans.EXECUTE:
-            self._execute_retry(i)
-        elif want == plans.REVERT:
-            self._revert_retry(i)
-        elif want == plans.RETRY:
-            self._retry(i)
-        else:
-            raise self._bad_intention(i)
-
-    def _bad_intention(self, i: int) -> exc.ExecutionFailure:
-        detail = self._details[i]
-        return exc.ExecutionFailure(
-            f"Atom {detail.name!r} was left in state {detail.state} with intention {detail.intention}: "
-            "an engine can only execute, revert or (a retry) retry it"
-        )
-
-    def _enter(self, i: int, state: str) -> None:
-        """Atom ``i`` goes into a state in which it begins something; told unless it is there already."""
-        old = self._entered.pop(i) if i in self._entered else self._note_entry(i, state)
-        if old is not None:
-            self._recorder.tell(i, state, old)
-            if self._layout.kinds[i] == layouts.TASK:
-                self._recorder.tell_progress(i, 0.0)
-
-    def _note_entry(self, i: int, state: str) -> str | None:
-        """Gather that atom ``i`` goes into a state; the state before, or ``None`` when there is nothing to tell."""
-        # The record may be a few gathered changes behind; the plan is not.
-        old = _STATE_OF_CODE[self._plan.status[i]]
-        if self._layout.kinds[i] != layouts.TASK:
-            if old == state:
-                return None
-            self._recorder.note(i, {"state": state})
-        else:
-            if old == state and self._details[i].meta.get("progress", 0.0) == 0.0:
-                return None
-            self._recorder.note(i, {"state": state}, 0.0)
-        return old
-
-    def _execute_task(self, i: int) -> None:
-        task = self._layout.items[i]
-        self._enter(i, states.RUNNING)
-        self._plan.started(i)
-        self._recorder.flush()
-        detail = self._details[i]
-        mapping = atoms.arguments_of(task)
-        arguments = (
-            self._storage.fetch_mapped_args(mapping, detail.name, scopes.ScopeWalker.at(self._layout, i), task.optional)
-            if mapping
-            else {}
-        )
-        self._submitted(
-            i,
-            self._task_executor.execute_task(
-                task, detail.uuid, arguments, progress_callback=progress_saver(self._storage, task)
-            ),
-        )
-
-    def _revert_task(self, i: int) -> None:
-        task = self._layout.items[i]
-        detail = self._details[i]
-        self._recorder.flush()
-        result = self._result_of(i)
-        self._enter(i, states.REVERTING)
-        self._plan.reverting(i)
-        self._recorder.flush()
-        arguments = self._storage.fetch_mapped_args(
-            atoms.arguments_of(task, revert=True), detail.name, optional_args=task.revert_optional
-        )
-        self._submitted(
-            i,
-            self._task_executor.revert_task(
-                task,
-                detail.uuid,
-                arguments,
-                result,
-                self._flow_failures(),
-                progress_callback=progress_saver(self._storage, task),
-            ),
-        )
-
-    def _execute_retry(self, i: int) -> None:
-        retry = self._layout.items[i]
-        self._enter(i, states.RUNNING)
-        self._plan.started(i)
-        self._recorder.flush()
-        arguments = self._storage.fetch_mapped_args(retry.rebind, atom_name=retry.name, optional_args=retry.optional)
-        arguments[retries.EXECUTE_REVERT_HISTORY] = self._storage.get_retry_history(retry.name)
-        self._submitted(i, self._retry_executor.execute_retry(retry, arguments))
-
-    def _revert_retry(self, i: int) -> None:
-        retry = self._layout.items[i]
-        self._enter(i, states.REVERTING)
-        self._plan.reverting(i)
-        self._recorder.flush()
-        arguments = self._storage.fetch_mapped_args(
-            retry.revert_rebind, atom_name=retry.name, optional_args=retry.revert_optional
-        )
-        arguments[retries.EXECUTE_REVERT_HISTORY] = self._storage.get_retry_history(retry.name)
-        arguments[retries.REVERT_FLOW_FAILURES] = self._flow_failures()
-        self._submitted(i, self._retry_executor.revert_retry(retry, arguments))
-
-    def _retry(self, i: int) -> None:
-        self._enter(i, states.RETRYING)
-        self._begin_again(i)
-        self._execute_retry(i)
-
-    def _begin_again(self, i: int) -> None:
-        """Set all that is governed by, or follows, retry ``i`` back to its beginning."""
-        if self._recorder.listened_to:
-            self._recorder.flush()
-        concerned = self._plan.restart(i)
-        if self._details[i].intention != states.EXECUTE:
-            self._recorder.note(i, {"intention": states.EXECUTE})
-        self._recorder.move(concerned, states.PENDING, states.EXECUTE)
-
-    def _submitted(self, i: int, future: Any) -> None:
-        if future.done():
-            self._done.append((i, future))
-            if self._save_ahead and not future.cancelled():
-                self._recorder.ahead(i, *self._ending(i, *future.result()))
-            return
-        self._running[future] = i
-        if self._ended is None:
-            import queue
-
-            self._ended = queue.SimpleQueue()
-        if type(future).__name__ == "GreenFuture":
-            self._green.add(future)
-        future.add_done_callback(self._ended.put)
-
-    def _take_arrivals(self) -> None:
-        ended = self._ended
-        while ended is not None and not ended.empty():
-            self._arrived(ended.get())
-
-    def _arrived(self, future: Any) -> None:
-        i = self._running.pop(future, None)
-        self._green.discard(future)
-        if i is not None:
-            self._done.append((i, future))
-
-    def wake(self) -> None:
-        """Have the loop look up from waiting, as the flow's state has changed; may be called by any thread."""
-        ended = self._ended
-        if ended is not None:
-            ended.put(None)
-
-    def cancel(self) -> None:
-        """Cancel what was submitted and has not begun."""
-        for future in tuple(self._running):
-            future.cancel()
-
-    def _result_of(self, i: int) -> Any:
-        """What the execution of atom ``i`` gave; ``None`` if that is not known."""
-        try:
-            return self._storage.get(self._details[i].name)
-        except exc.NotFound:
-            return None
-
-    def _flow_failures(self) -> dict[str, Any]:
-        version = self._storage.failures_version
-        if self._failures[0] != version:
-            self._failures = (version, self._storage.get_execute_failures())
-        return self._failures[1]
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
@@ -608,9 +353,7 @@ class Loop:
         state, result, progress = self._ending(i, outcome, result)
         self._recorder.outcome(i, state, result, progress)
         self._storage.note_outcome(self._details[i], result, state, _INTENTION_OF[outcome])
-        self._recorder.tell(i, state, _STATE_BEFORE[outcome], result)
-        if progress is not None:
-            self._recorder.tell_progress(i, progress)
+        self._recorder.tell(i, state, _STATE_BEFORE[outcome], progress, result)
         if self._gather:
             self.statistics["completed"] += 1
         if state == states.SUCCESS:
@@ -628,15 +371,6 @@ class Loop:
                 self._resolver.resolve(i, result)
                 if self._gather:
                     self.statistics["discarded_failures"] += 1
-
-    def _ending(self, i: int, outcome: str, result: Any) -> tuple[str, Any, float | None]:
-        """The state that an outcome means for atom ``i``, the result, and the progress that goes with it."""
-        failed = isinstance(result, failures.Failure)
-        if outcome == executors.EXECUTED:
-            state = states.FAILURE if failed else states.SUCCESS
-        else:
-            state = states.REVERT_FAILURE if failed else states.REVERTED
-        return state, result, None if failed or self._layout.kinds[i] != layouts.TASK else 1.0
 
     def _withdraw(self, i: int) -> None:
         """Atom ``i`` was cancelled before it began: it is what it was before."""
@@ -685,22 +419,3 @@ def recorded(details: Sequence[Any]) -> Iterator[tuple[int, int, int]]:
         for i, detail in enumerate(details)
         if detail is not None
     )
-
-
-def progress_saver(storage: Any, task: Any) -> Callable[[str, Mapping[str, Any]], None] | None:
-    """What is to hear of the progress that a task reports, to save it; ``None`` for a task that reports none."""
-    if tasks.EVENT_UPDATE_PROGRESS in task.TASK_EVENTS:
-        return functools.partial(_save_progress, storage, task.name)
-    return None
-
-
-def _save_progress(storage: Any, task_name: str, _event_type: str, details: Mapping[str, Any]) -> None:
-    """Save the progress that a task reports; a failure to save it is no failure of the task."""
-    rest = dict(details)
-    if "progress" not in rest:
-        return
-    progress = rest.pop("progress")
-    try:
-        storage.set_task_progress(task_name, progress, rest)
-    except Exception:
-        LOG.exception("Failed saving the progress %s of task %s", progress, task_name)

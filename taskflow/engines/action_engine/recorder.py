@@ -84,7 +84,8 @@ class Recorder:
                 for name, value in written[0][1].items():
                     setattr(detail, name, value)
                 return
-        self._pending.append((detail, self._changes(i, state, result), progress))
+        fields = detail.outcome(state, result) if state == states.SUCCESS else self._changes(i, state, result)
+        self._pending.append((detail, fields, progress))
 
     def ahead(self, i: int, state: str, result: Any, progress: float | None) -> None:
         """Gather what came of atom ``i`` to be saved before it shows, with whatever is saved next."""
@@ -120,6 +121,11 @@ class Recorder:
                 detail = self._details[i]
                 self._pending.append((detail, {"results": list(detail.results)}, None))
             self._histories.clear()
+
+    @property
+    def gathered(self) -> int:
+        """How many changes wait to be saved."""
+        return len(self._pending)
 
     def flush(self) -> None:
         """Save what was gathered, as one unit of work.
@@ -170,9 +176,7 @@ class Recorder:
             if fields:
                 self.note(i, fields, progress)
         for i, old in told:
-            self.tell(i, state or states.PENDING, old)
-            if self._layout.kinds[i] == layouts.TASK:
-                self.tell_progress(i, 0.0)
+            self.tell(i, state or states.PENDING, old, 0.0 if self._layout.kinds[i] == layouts.TASK else None)
 
     def change(self, i: int, state: str, progress: float | None = None, result: Any = NO_RESULT) -> None:
         """Save at once that atom ``i`` goes into a state, with what came of it if anything, and tell; if it is news."""
@@ -193,9 +197,7 @@ class Recorder:
             self.flush()
             undone = state in (states.REVERTED, states.REVERT_FAILURE)
             self._storage.note_outcome(detail, result, state, states.REVERT if undone else states.EXECUTE)
-        self.tell(i, state, old, result)
-        if progress is not None:
-            self.tell_progress(i, progress)
+        self.tell(i, state, old, progress, result)
 
     def _is_news(self, i: int, state: str, progress: float | None) -> bool:
         detail = self._details[i]
@@ -212,20 +214,28 @@ class Recorder:
         """Whether anybody hears of atoms at all."""
         return bool(len(self._notifier))
 
-    def tell(self, i: int, state: str, old_state: str | None, result: Any = NO_RESULT) -> None:
-        """Tell listeners that atom ``i`` is in a new state, once that is saved."""
-        if not self._notifier.has_listeners(state):
-            return
-        self.flush()
-        kind = "task" if self._layout.kinds[i] == layouts.TASK else "retry"
-        detail = self._details[i]
-        told = {f"{kind}_name": detail.name, f"{kind}_uuid": detail.uuid, "old_state": old_state}
-        if result is not NO_RESULT:
-            told["result"] = result
-        self._notifier.notify(state, told)
+    def tell(
+        self, i: int, state: str, old_state: str | None, progress: float | None = None, result: Any = NO_RESULT
+    ) -> None:
+        """Tell listeners that atom ``i`` is in a new state, once that is saved; and of progress that goes with it.
 
-    def tell_progress(self, i: int, progress: float) -> None:
-        """Let task ``i`` and those who listen to it know of progress that the engine made."""
+        Args:
+            i: The number of the atom.
+            state: Its state.
+            old_state: The one before.
+            progress: Progress that the engine made for a task, which it and those who listen to it hear of.
+            result: What came of it, if anything.
+        """
+        if self._notifier._topics and self._notifier.has_listeners(state):
+            self.flush()
+            kind = "task" if self._layout.kinds[i] == layouts.TASK else "retry"
+            detail = self._details[i]
+            told = {f"{kind}_name": detail.name, f"{kind}_uuid": detail.uuid, "old_state": old_state}
+            if result is not NO_RESULT:
+                told["result"] = result
+            self._notifier.notify(state, told)
+        if progress is None:
+            return
         task = self._layout.items[i]
         own = self._own_progress.get(type(task))
         if own is None:

@@ -67,6 +67,22 @@ class ScopeWalker:
         """
         return self._layout.visible_providers(symbol, self._node)
 
+    def sole_provider(self, symbol: Any) -> Any:
+        """The name of the one atom that says to provide a symbol, if it is quick to tell that it is visible.
+
+        Most symbols have one provider, near whoever uses them. ``None`` says nothing: :meth:`providers` does.
+        """
+        layout, node = self._layout, self._node
+        found = layout.providers_of(symbol)
+        if len(found) == 1:
+            provider = found[0]
+            if provider in layout.pred[node]:
+                return layout.names[provider]
+            home = layout.parent[node]
+            if provider < node and layout.parent[provider] == home >= 0 and layout.pattern[home] == layouts.CHAIN:
+                return layout.names[provider]
+        return None
+
     def _walk(self) -> Iterator[list[Any]]:
         layout, node = self._layout, self._node
         shown = layout.names if self._names_only else layout.items

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from taskflow import atom as atoms
 from taskflow import exceptions as exc
 from taskflow import states
+from taskflow.engines.action_engine import launching
 from taskflow.engines.action_engine import layout as layouts
-from taskflow.engines.action_engine import loop as loops
 from taskflow.engines.action_engine.actions import base
 from taskflow.types import failure
 
@@ -57,7 +57,7 @@ class TaskAction(base.Action):
             task,
             storage.get_atom_uuid(task.name),
             arguments,
-            progress_callback=loops.progress_saver(storage, task),
+            progress_callback=launching.progress_saver(storage, task),
         )
 
     def complete_execution(self, task: Any, result: Any) -> None:
@@ -84,7 +84,7 @@ class TaskAction(base.Action):
             arguments,
             result,
             storage.get_execute_failures(),
-            progress_callback=loops.progress_saver(storage, task),
+            progress_callback=launching.progress_saver(storage, task),
         )
 
     def complete_reversion(self, task: Any, result: Any) -> None:
