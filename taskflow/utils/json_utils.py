@@ -137,25 +137,41 @@ def decode(text: str | bytes) -> Any:
     return json.loads(text)
 
 
-def encodable_failure(form: dict[str, Any]) -> dict[str, Any]:
+def decode_strictly(text: str | bytes) -> Any:
+    """Reads JSON text that keeps to the standard, which knows no infinite numbers and no NaN.
+
+    Raises:
+        ValueError: it is no JSON, or has such a number.
+    """
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is no number that standard JSON has")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def encodable_failure(form: dict[str, Any], strictly: bool = False) -> dict[str, Any]:
     """Makes a failure's stored form one that can be encoded, whatever the arguments of its exception are.
 
     Args:
         form: what Failure.to_dict() gave; it is not modified.
+        strictly: the JSON has to keep to the standard, see decode_strictly().
 
     Returns:
         The same form, with each argument that has no JSON form replaced by its repr.
     """
     return {
         **form,
-        "exc_args": tuple(_encodable(argument) for argument in form.get("exc_args") or ()),
-        "causes": [encodable_failure(cause) for cause in form.get("causes") or ()],
+        "exc_args": tuple(_encodable(argument, strictly) for argument in form.get("exc_args") or ()),
+        "causes": [encodable_failure(cause, strictly) for cause in form.get("causes") or ()],
     }
 
 
-def _encodable(argument: Any) -> Any:
+def _encodable(argument: Any, strictly: bool) -> Any:
     try:
-        encode(argument)
+        text = encode(argument)
+        if strictly:
+            decode_strictly(text)
     except Exception:
         try:
             return repr(argument)
@@ -164,17 +180,33 @@ def _encodable(argument: Any) -> Any:
     return argument
 
 
-def encode_failure(form: dict[str, Any] | None) -> str:
+def encode_failure(form: dict[str, Any] | None, strictly: bool = False) -> str:
     """Writes a failure's stored form as JSON text; this always works, see encodable_failure()."""
     try:
-        return encode(form)
+        return _encoded(form, strictly)
     except Exception:
         if form is None:
             raise
-        return encode(encodable_failure(form))
+        return encode(encodable_failure(form, strictly))
 
 
-def encode_history(history: Iterable[tuple[Any, dict[str, Any]]]) -> str:
+def _encoded(value: Any, strictly: bool) -> str:
+    text = encode(value)
+    if strictly and ("NaN" in text or "Infinity" in text):
+        decode_strictly(text)
+    return text
+
+
+def encode_strictly(value: Any) -> str:
+    """Writes a value like encode(), as JSON that keeps to the standard.
+
+    Raises:
+        TypeError, ValueError: as encode(), or the value has a number that standard JSON does not know.
+    """
+    return _encoded(value, strictly=True)
+
+
+def encode_history(history: Iterable[tuple[Any, dict[str, Any]]], strictly: bool = False) -> str:
     """Writes the stored form of a retry's history as JSON text.
 
     Raises:
@@ -182,11 +214,10 @@ def encode_history(history: Iterable[tuple[Any, dict[str, Any]]]) -> str:
     """
     history = list(history)
     try:
-        return encode(history)
+        return _encoded(history, strictly)
     except Exception:
-        return encode(
-            [
-                (result, {name: encodable_failure(form) for name, form in failures.items()})
-                for result, failures in history
-            ]
-        )
+        forms = [
+            (result, {name: encodable_failure(form, strictly) for name, form in failures.items()})
+            for result, failures in history
+        ]
+        return _encoded(forms, strictly)

@@ -453,7 +453,7 @@ def test_interrupted_unit_of_work_is_undone(stored, monkeypatch):
     def interrupted(*_args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(connection, "_read_others", interrupted)
+    monkeypatch.setattr(connection._reader, "others", interrupted)
     with pytest.raises(KeyboardInterrupt):
         connection.write(flow_detail, [(task, {"state": "B"}), (flow_detail, {"state": "B"})])
     monkeypatch.undo()

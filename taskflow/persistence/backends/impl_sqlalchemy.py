@@ -4,21 +4,31 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
 from taskflow import exceptions as exc
 from taskflow import logging
 from taskflow.persistence import base, models, path_based
-from taskflow.persistence.backends.sqlalchemy import engines, sessions, statements, tables, upgrades, writers
+from taskflow.persistence.backends.sqlalchemy import (
+    engines,
+    reading,
+    repeats,
+    sessions,
+    statements,
+    tables,
+    upgrades,
+    writers,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 LOG = logging.getLogger(__name__)
 
@@ -29,8 +39,14 @@ POSTGRES_GONE_WAY_AWAY_ERRORS = engines.POSTGRES_GONE_WAY_AWAY_ERRORS
 SQLITE_IN_MEMORY = engines.SQLITE_IN_MEMORY
 DEFAULT_TXN_ISOLATION_LEVELS = engines.DEFAULT_TXN_ISOLATION_LEVELS
 
+_T = TypeVar("_T")
+
 # Errors that the same attempt meets again, however often it is made.
 _PERMANENT = (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.NotSupportedError, sa.exc.ProgrammingError)
+
+
+class _Undone(Exception):
+    """Ends a transaction of which nothing is to stay."""
 
 
 class SQLAlchemyBackend(base.Backend):
@@ -64,6 +80,7 @@ class SQLAlchemyBackend(base.Backend):
         self._max_retries = 0
         with contextlib.suppress(TypeError):
             self._max_retries = engines.as_int(self._conf, "max_retries", self._retries_in_address())
+        self._reconnect_timeout = engines.reconnect_timeout(self._conf)
 
     def _retries_in_address(self) -> Any:
         if not self._owns_engine:
@@ -117,6 +134,7 @@ class Connection(base.Connection):
         self._upgrade_lock = upgrade_lock
         self._statements = backend._statements
         self._lock = backend._shared_handle or threading.RLock()
+        self._reader = reading.Reader(self._statements)
         self._keeper = sessions.Keeper(self)
 
     @property
@@ -167,26 +185,47 @@ class Connection(base.Connection):
 
     # -- transactions
 
-    def _failure(self, what: str, error: Exception) -> exc.StorageFailure:
+    def _failure(self, what: str, error: Exception, committing: bool = False) -> exc.StorageFailure:
         place = self._backend._engine.url.render_as_string(hide_password=True)
         failure = exc.StorageFailure(f"Database {place} could not {what}", cause=error)
         failure.permanent = isinstance(error, _PERMANENT)  # type: ignore[attr-defined]
+        # Certainly nothing was changed, and it may work at once. Of a commit whose answer was lost nobody knows.
+        lost = getattr(error, "connection_invalidated", False) and not committing
+        conflict = engines.is_conflict(getattr(error, "orig", None) or error)
+        failure.transient = lost or conflict  # type: ignore[attr-defined]
         return failure
+
+    def _open(self) -> sessions.Session:
+        """Takes a connection, and waits a while for a server that is being restarted."""
+        wait, give_up = 0.05, time.monotonic() + self._backend._reconnect_timeout
+        while True:
+            try:
+                return sessions.Session(self._backend.engine)
+            except sa.exc.OperationalError as e:
+                dialect = self._backend._engine.dialect.name
+                if dialect == "sqlite" or time.monotonic() + wait > give_up:
+                    raise
+                if not engines.is_worth_retrying(e, dialect):
+                    raise
+                LOG.debug("The database is out of reach, trying again", exc_info=True)
+            time.sleep(wait)
+            wait = min(2 * wait, 0.5)
 
     @contextlib.contextmanager
     def _transaction(self, what: str, write: bool, keep: bool = False) -> Iterator[sessions.Session]:
         with self._lock:
             session: sessions.Session | None = None
-            healthy = False
+            healthy = committing = False
             try:
                 session = self._keeper.take()
                 if session is None:
-                    session = sessions.Session(self._backend.engine)
+                    session = self._open()
                 else:
                     keep = True
                 try:
                     session.begin(write)
                     yield session
+                    committing = write
                     session.commit()
                 except BaseException:
                     session.rollback()
@@ -196,12 +235,12 @@ class Connection(base.Connection):
                 healthy = session is not None
                 raise
             except sa.exc.SQLAlchemyError as e:
-                raise self._failure(what, e) from e
+                raise self._failure(what, e, committing) from e
             except Exception as e:
                 if session is None or not isinstance(e, session.driver_error):
                     raise
                 error = session.as_sqlalchemy_error(e)
-                raise self._failure(what, error) from error
+                raise self._failure(what, error, committing) from error
             finally:
                 if session is not None:
                     if keep and healthy and session.may_be_kept():
@@ -210,34 +249,12 @@ class Connection(base.Connection):
                     else:
                         session.close()
 
+    @repeats.repeated
+    def _read(self, what: str, read: Callable[[sessions.Session], _T]) -> _T:
+        with self._transaction(what, write=False) as session:
+            return read(session)
+
     # -- reading
-
-    def _read_one(self, session: sessions.Session, table: sa.Table, columns: Sequence[str], uuid: str) -> Any:
-        rows = session.rows(self._statements.select(table, columns, by="uuid"), uuid)
-        return rows[0] if rows else None
-
-    def _read_atoms(self, session: sessions.Session, flow_uuid: str) -> list[models.AtomDetail]:
-        select = self._statements.select(tables.TABLES.atomdetails, statements.READ_ATOM, by="parent_uuid")
-        return [self._statements.read_atom(row) for row in session.rows(select, flow_uuid)]
-
-    def _read_flows(self, session: sessions.Session, book_uuid: str, lazy: bool) -> list[models.FlowDetail]:
-        select = self._statements.select(tables.TABLES.flowdetails, statements.READ_FLOW, by="parent_uuid")
-        flow_details = [self._statements.read_flow(row) for row in session.rows(select, book_uuid)]
-        if not lazy:
-            for flow_detail in flow_details:
-                self._fill_flow(session, flow_detail)
-        return flow_details
-
-    def _fill_flow(self, session: sessions.Session, flow_detail: models.FlowDetail) -> None:
-        for atom_detail in self._read_atoms(session, flow_detail.uuid):
-            flow_detail.add(atom_detail)
-
-    def _fill_book(self, session: sessions.Session, book: models.LogBook) -> None:
-        # Reading must not look like a change: LogBook.add() would note the time.
-        updated_at = book.updated_at
-        for flow_detail in self._read_flows(session, book.uuid, lazy=False):
-            book.add(flow_detail)
-        book.updated_at = updated_at
 
     def get_logbook(self, book_uuid: str, lazy: bool = False) -> models.LogBook:
         """Reads a book, without its flow details if lazy.
@@ -245,30 +262,35 @@ class Connection(base.Connection):
         Raises:
             NotFound: there is no such book.
         """
-        with self._transaction(f"read log book {book_uuid!r}", write=False) as session:
-            row = self._read_one(session, tables.TABLES.logbooks, statements.READ_BOOK, book_uuid)
+
+        def read(session: sessions.Session) -> models.LogBook:
+            row = self._reader.one(session, tables.TABLES.logbooks, statements.READ_BOOK, book_uuid)
             if row is None:
                 raise exc.NotFound(f"No log book with uuid {book_uuid!r} is stored")
             book = self._statements.read_book(row)
             if not lazy:
-                self._fill_book(session, book)
-        return book
+                self._reader.fill_book(session, book)
+            return book
+
+        return self._read(f"read log book {book_uuid!r}", read)
 
     def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
-        """Reads all books, in no particular order."""
-        with self._transaction("read log books", write=False) as session:
-            rows = session.rows(self._statements.select(tables.TABLES.logbooks, statements.READ_BOOK))
-            books = [self._statements.read_book(row) for row in rows]
+        """Reads all books, in no particular order; the flow details of each as it is its turn."""
+        select = self._statements.select(tables.TABLES.logbooks, statements.READ_BOOK)
+        for row in self._read("read log books", lambda session: session.rows(select)):
+            book = self._statements.read_book(row)
             if not lazy:
-                for book in books:
-                    self._fill_book(session, book)
-        yield from books
+                fill = functools.partial(self._reader.fill_book, book=book)
+                self._read(f"read log book {book.uuid!r}", fill)
+            yield book
 
     def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[models.FlowDetail]:
-        """Reads the flow details of a book, without their atom details if lazy."""
-        with self._transaction(f"read the flow details of log book {book_uuid!r}", write=False) as session:
-            flow_details = self._read_flows(session, book_uuid, lazy)
-        yield from flow_details
+        """Reads the flow details of a book, without their atom details if lazy; a page of them as it is its turn."""
+        what = f"read the flow details of log book {book_uuid!r}"
+        uuids = self._read(what, functools.partial(self._reader.flow_uuids, book_uuid=book_uuid))
+        for i in range(0, len(uuids), reading.PAGE):
+            page = functools.partial(self._reader.flows, uuids=uuids[i : i + reading.PAGE], lazy=lazy)
+            yield from self._read(what, page)
 
     def get_flow_details(self, fd_uuid: str, lazy: bool = False) -> models.FlowDetail:
         """Reads a flow detail, without its atom details if lazy.
@@ -276,14 +298,17 @@ class Connection(base.Connection):
         Raises:
             NotFound: there is no such flow detail.
         """
-        with self._transaction(f"read flow detail {fd_uuid!r}", write=False) as session:
-            row = self._read_one(session, tables.TABLES.flowdetails, statements.READ_FLOW, fd_uuid)
+
+        def read(session: sessions.Session) -> models.FlowDetail:
+            row = self._reader.one(session, tables.TABLES.flowdetails, statements.READ_FLOW, fd_uuid)
             if row is None:
                 raise exc.NotFound(f"No flow detail with uuid {fd_uuid!r} is stored")
             flow_detail = self._statements.read_flow(row)
             if not lazy:
-                self._fill_flow(session, flow_detail)
-        return flow_detail
+                self._reader.fill_flow(session, flow_detail)
+            return flow_detail
+
+        return self._read(f"read flow detail {fd_uuid!r}", read)
 
     def get_atom_details(self, ad_uuid: str) -> models.AtomDetail:
         """Reads an atom detail.
@@ -291,20 +316,23 @@ class Connection(base.Connection):
         Raises:
             NotFound: there is no such atom detail.
         """
-        with self._transaction(f"read atom detail {ad_uuid!r}", write=False) as session:
-            row = self._read_one(session, tables.TABLES.atomdetails, statements.READ_ATOM, ad_uuid)
+
+        def read(session: sessions.Session) -> models.AtomDetail:
+            row = self._reader.one(session, tables.TABLES.atomdetails, statements.READ_ATOM, ad_uuid)
             if row is None:
                 raise exc.NotFound(f"No atom detail with uuid {ad_uuid!r} is stored")
             return self._statements.read_atom(row)
 
+        return self._read(f"read atom detail {ad_uuid!r}", read)
+
     def get_atoms_for_flow(self, fd_uuid: str) -> Iterator[models.AtomDetail]:
         """Reads the atom details of a flow detail."""
-        with self._transaction(f"read the atom details of flow detail {fd_uuid!r}", write=False) as session:
-            atom_details = self._read_atoms(session, fd_uuid)
-        yield from atom_details
+        read = functools.partial(self._reader.atoms, flow_uuid=fd_uuid)
+        yield from self._read(f"read the atom details of flow detail {fd_uuid!r}", read)
 
     # -- removing
 
+    @repeats.repeated
     def clear_all(self) -> None:
         """Removes every record."""
         with self._transaction("remove all records", write=True) as session:
@@ -312,6 +340,7 @@ class Connection(base.Connection):
             for table in (tables.TABLES.atomdetails, tables.TABLES.flowdetails, tables.TABLES.logbooks):
                 session.run(self._statements.delete(table))
 
+    @repeats.repeated
     def destroy_logbook(self, book_uuid: str) -> None:
         """Removes a book with its flow details and their atom details.
 
@@ -326,6 +355,7 @@ class Connection(base.Connection):
 
     # -- writing whole details
 
+    @repeats.repeated
     def save_logbook(self, book: models.LogBook) -> models.LogBook:
         """Creates a book, or merges it into the stored one, with everything in it.
 
@@ -334,7 +364,7 @@ class Connection(base.Connection):
         """
         writer = writers.Writer(self._statements)
         with self._transaction(f"save log book '{book.name}' ({book.uuid})", write=True) as session:
-            row = self._read_one(session, tables.TABLES.logbooks, statements.READ_BOOK, book.uuid)
+            row = self._reader.one(session, tables.TABLES.logbooks, statements.READ_BOOK, book.uuid, lock=True)
             if row is None:
                 writer.add_book(book)
                 for flow_detail in book:
@@ -342,7 +372,7 @@ class Connection(base.Connection):
                 writer.write(session)
                 return book
             stored = self._statements.read_book(row)
-            self._fill_book(session, stored)
+            self._reader.fill_book(session, stored)
             writer.merge_book(stored, book)
             for flow_detail in book:
                 stored_flow = stored.find(flow_detail.uuid)
@@ -354,6 +384,7 @@ class Connection(base.Connection):
             writer.write(session)
             return stored
 
+    @repeats.repeated
     def update_flow_details(self, flow_detail: models.FlowDetail) -> models.FlowDetail:
         """Merges a flow detail into the stored one, with its atom details, and returns what is stored now.
 
@@ -362,17 +393,20 @@ class Connection(base.Connection):
         """
         writer = writers.Writer(self._statements)
         with self._transaction(f"save flow detail '{flow_detail.name}' ({flow_detail.uuid})", write=True) as session:
-            row = self._read_one(session, tables.TABLES.flowdetails, statements.READ_FLOW, flow_detail.uuid)
+            row = self._reader.one(
+                session, tables.TABLES.flowdetails, statements.READ_FLOW, flow_detail.uuid, lock=True
+            )
             if row is None:
                 raise exc.NotFound(
                     f"Flow detail '{flow_detail.name}' ({flow_detail.uuid}) is not stored, save it first"
                 )
             stored = self._statements.read_flow(row)
-            self._fill_flow(session, stored)
+            self._reader.fill_flow(session, stored)
             writer.merge_flow(stored, flow_detail)
             writer.write(session)
         return stored
 
+    @repeats.repeated
     def update_atom_details(self, atom_detail: models.AtomDetail) -> models.AtomDetail:
         """Merges an atom detail into the stored one and returns what is stored now.
 
@@ -381,7 +415,9 @@ class Connection(base.Connection):
         """
         writer = writers.Writer(self._statements)
         with self._transaction(f"save atom detail '{atom_detail.name}' ({atom_detail.uuid})", write=True) as session:
-            row = self._read_one(session, tables.TABLES.atomdetails, statements.READ_ATOM, atom_detail.uuid)
+            row = self._reader.one(
+                session, tables.TABLES.atomdetails, statements.READ_ATOM, atom_detail.uuid, lock=True
+            )
             if row is None:
                 raise exc.NotFound(
                     f"Atom detail '{atom_detail.name}' ({atom_detail.uuid}) is not stored, save it first"
@@ -393,6 +429,7 @@ class Connection(base.Connection):
 
     # -- writing units of work
 
+    @repeats.repeated
     def write(
         self,
         flow_detail: models.FlowDetail,
@@ -409,18 +446,18 @@ class Connection(base.Connection):
         flows, atoms = tables.TABLES.flowdetails, tables.TABLES.atomdetails
         now = made.now()
         flow_changes = False
-        batches: dict[statements.Statement, list[Any]] = {}
+        batches: dict[statements.Statement, list[list[Any]]] = {}
         for detail, fields in changes:
             if detail is flow_detail:
                 flow_changes = True
-                statement, parameters = made.change(detail, flows, fields, now)
+                statement, row = made.change(detail, flows, fields, now)
             else:
-                statement, parameters = made.change(detail, atoms, fields, now)
+                statement, row = made.change(detail, atoms, fields, now)
             batch = batches.get(statement)
             if batch is None:
-                batches[statement] = [parameters]
+                batches[statement] = [row]
             else:
-                batch.append(parameters)
+                batch.append(row)
         if not flow_changes and not added and self._write_directly(flow_detail, batches):
             return ()
         writer = None
@@ -432,21 +469,50 @@ class Connection(base.Connection):
             with self._transaction(f"write to flow detail '{flow_detail.name}'", write=True, keep=True) as session:
                 for statement, rows in batches.items():
                     if session.run_all(statement, rows) != len(rows):
-                        self._raise_missing(session, flow_detail, changes)
+                        self._reader.check_all(session, flow_detail, changes)
                 if writer is not None:
-                    if not flow_changes and not self._read_one(session, flows, ("uuid",), flow_detail.uuid):
-                        self._raise_missing(session, flow_detail, [(flow_detail, {})])
+                    if not flow_changes:
+                        self._reader.check_all(session, flow_detail, [(flow_detail, {})])
                     writer.write(session)
                 if flow_changes or added:
-                    return self._read_others(session, flow_detail, added)
+                    return self._reader.others(session, flow_detail, added)
         except exc.StorageFailure as e:
-            if not added or not isinstance(e.cause, sa.exc.IntegrityError):
-                raise
-            # Something of it is there already, for instance because the answer to an earlier commit was lost.
-            return super().write(flow_detail, changes, added)
+            if added and isinstance(e.cause, sa.exc.IntegrityError):
+                # Something of it is there already, for instance because the answer to an earlier commit was lost.
+                return super().write(flow_detail, changes, added)
+            if getattr(e, "permanent", False) and not hasattr(e, "atom_uuid"):
+                self._blame(flow_detail, changes, added)
+            raise
         return ()
 
-    def _write_directly(self, flow_detail: models.FlowDetail, batches: dict[statements.Statement, list[Any]]) -> bool:
+    def _blame(
+        self,
+        flow_detail: models.FlowDetail,
+        changes: Sequence[base.Change],
+        added: Sequence[models.AtomDetail],
+    ) -> None:
+        """Finds out which detail the database did not take, and raises the error that names it."""
+        for detail, fields in (*changes, *((atom_detail, None) for atom_detail in added)):
+            try:
+                with self._transaction("try a value", write=True) as session:
+                    if fields is None:
+                        writer = writers.Writer(self._statements)
+                        writer.add_atom(detail, flow_detail.uuid)  # type: ignore[arg-type]
+                        writer.write(session)
+                    else:
+                        table = tables.TABLES.flowdetails if detail is flow_detail else tables.TABLES.atomdetails
+                        statement, row = self._statements.change(detail, table, fields, self._statements.now())
+                        session.run(statement, *row)
+                    raise _Undone
+            except _Undone:
+                continue
+            except exc.StorageFailure as e:
+                if getattr(e, "permanent", False):
+                    raise base.unstorable(detail, ", ".join(fields or ("name", "meta")), e.cause) from e.cause
+
+    def _write_directly(
+        self, flow_detail: models.FlowDetail, batches: dict[statements.Statement, list[list[Any]]]
+    ) -> bool:
         """Writes through the kept session, if there is one that allows it; tells whether that was done."""
         with self._lock:
             session = self._keeper.ready()
@@ -455,33 +521,11 @@ class Connection(base.Connection):
             try:
                 return session.write_directly(batches)
             except session.driver_error as e:
-                self._keeper.close()
                 error = session.as_sqlalchemy_error(e)
-                raise self._failure(f"write to flow detail '{flow_detail.name}'", error) from error
-
-    def _raise_missing(
-        self, session: sessions.Session, flow_detail: models.FlowDetail, changes: Sequence[base.Change]
-    ) -> None:
-        for detail, _ in changes:
-            table = tables.TABLES.flowdetails if detail is flow_detail else tables.TABLES.atomdetails
-            if self._read_one(session, table, ("uuid",), detail.uuid) is None:
-                raise exc.NotFound(
-                    f"{type(detail).__name__} '{detail.name}' ({detail.uuid}) is not stored, save it first"
-                )
-        raise exc.StorageFailure(
-            f"The database changed another number of rows than flow '{flow_detail.name}' has changes"
-        )
-
-    def _read_others(
-        self, session: sessions.Session, flow_detail: models.FlowDetail, added: Sequence[models.AtomDetail]
-    ) -> Sequence[models.AtomDetail]:
-        atoms = tables.TABLES.atomdetails
-        new = [atom_detail.uuid for atom_detail in added if flow_detail.find(atom_detail.uuid) is None]
-        ((count,),) = session.rows(self._statements.count(atoms, by="parent_uuid"), flow_detail.uuid)
-        if count == len(flow_detail) + len(new):
-            return ()
-        known = {atom_detail.uuid for atom_detail in flow_detail}.union(new)
-        stored = session.rows(self._statements.select(atoms, ("uuid",), by="parent_uuid"), flow_detail.uuid)
-        others = [uuid for (uuid,) in stored if uuid not in known]
-        rows = [self._read_one(session, atoms, statements.READ_ATOM, uuid) for uuid in others]
-        return [self._statements.read_atom(row) for row in rows]
+                self._keeper.close()
+                # Statement and commit may have been one, so a lost answer may be that to a commit.
+                failure = self._failure(f"write to flow detail '{flow_detail.name}'", error, committing=True)
+            if failure.permanent:  # type: ignore[attr-defined]
+                # In a transaction it fails again, and is then looked at.
+                return False
+            raise failure from failure.cause

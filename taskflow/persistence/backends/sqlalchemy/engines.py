@@ -65,6 +65,7 @@ OPTIONS = frozenset(
         "checkout_ping",
         "mysql_sql_mode",
         "max_retries",
+        "reconnect_timeout",
         "sqlite_journal_mode",
         "sqlite_synchronous",
         "sqlite_busy_timeout",
@@ -214,6 +215,17 @@ def _seconds(conf: Mapping[str, Any], name: str, default: float) -> float:
     return seconds
 
 
+def reconnect_timeout(conf: dict[str, Any]) -> float:
+    """Reads how many seconds a server that is out of reach is waited for, each time something is read or written.
+
+    Raises:
+        ValueError: it is no number of seconds.
+    """
+    if "connection" in conf and "reconnect_timeout" not in conf:
+        conf = split_options(conf)[0]
+    return _seconds(conf, "reconnect_timeout", 3.0)
+
+
 def _listen(engine: sa.Engine, conf: dict[str, Any], backend: str, pragmas: list[str] | None, log: Any) -> None:
     if as_bool(conf, "log_statements", default=False):
         _log_statements(engine, log, as_int(conf, "log_statements_level", logging.TRACE))
@@ -290,6 +302,23 @@ def _ping_mysql(handle: Any, _record: Any, _proxy: Any) -> None:
         raise
     finally:
         cursor.close()
+
+
+def is_gone(error: BaseException) -> bool:
+    """Tells whether an error of a driver says that the server ended the connection."""
+    code = str(error.args[0]) if error.args else ""
+    if isinstance(error.args[0] if error.args else None, int):
+        return code in MY_SQL_GONE_WAY_AWAY_ERRORS
+    return any(sign in code for sign in POSTGRES_GONE_WAY_AWAY_ERRORS)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Tells whether an error of a driver says that others were in the way, so that nothing was done but can be."""
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if state is not None:
+        return state in {"40001", "40P01"}
+    # A deadlock; and MariaDB's word for a row that changed since the transaction began.
+    return bool(error.args) and error.args[0] in {1213, 1020}
 
 
 def is_worth_retrying(error: Exception, backend: str) -> bool:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import pool as sa_pool
 
+from taskflow.persistence.backends.sqlalchemy import batches, engines
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,8 +42,8 @@ def lock_for(engine: sa.Engine) -> Any:
 class Session:
     """A database connection in use.
 
-    On SQLite the driver's cursor is used directly, unless somebody wants to see the statements: what lies between
-    costs as much as the database itself.
+    Drivers that are known are used directly, unless somebody wants to see the statements: what lies between costs as
+    much as the database itself. On SQLite that is so for everything, else for units of work and for many rows.
 
     Args:
         engine: where to take the connection from.
@@ -60,12 +62,35 @@ class Session:
             or std_logging.getLogger("sqlalchemy.engine").isEnabledFor(std_logging.INFO)
         )
         self._handle: Any = None
+        # SQLite's cursor; other drivers have theirs beside it, and a way to use it.
         self._cursor: Any = None
-        if self._sqlite and engine.dialect.driver == "pysqlite" and not watched:
-            self._handle = self._connection.connection.dbapi_connection
-            self._cursor = self._handle.cursor()
+        self._batches: batches.PostgreSQL | batches.MySQL | None = None
+        self._batch_cursor: Any = None
+        self._outside = False
+        if not watched:
+            handle: Any = self._connection.connection.dbapi_connection
+            if self._sqlite and engine.dialect.driver == "pysqlite":
+                self._handle = handle
+                self._cursor = handle.cursor()
+            elif not self._sqlite:
+                self._batches = batches.for_driver(engine.dialect, handle)
+                self._handle = handle
+        if not self._sqlite and self._commits_by_itself():
+            # A transaction would be none.
+            self._connection = self._connection.execution_options(isolation_level="READ COMMITTED")
         # Which errors come from the driver itself.
         self.driver_error: Any = engine.dialect.loaded_dbapi.Error
+
+    def _commits_by_itself(self) -> bool:
+        given: Any = getattr(self._connection.connection.dbapi_connection, "autocommit", False)
+        if callable(given):
+            given = self._connection.connection.dbapi_connection.get_autocommit()  # type: ignore[union-attr]
+        return given is True
+
+    def _step_outside(self, outside: bool) -> None:
+        """Leaves transactions to statements, or takes them back from them."""
+        if self._outside is not outside:
+            self._handle.autocommit = self._outside = outside
 
     # -- transactions
 
@@ -75,6 +100,7 @@ class Session:
             if not self._handle.in_transaction:
                 self._cursor.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             return
+        self._step_outside(False)
         self._connection.begin()
         if self._sqlite and not getattr(self._connection.connection.dbapi_connection, "in_transaction", False):
             # The driver would start it at the first change only; two processes that read before they change would then
@@ -91,7 +117,7 @@ class Session:
     def rollback(self) -> None:
         """Ends the transaction and undoes its changes; if even that fails, the error before it is what matters."""
         try:
-            if self._cursor is not None:
+            if self._cursor is not None or (self._handle is not None and not self._connection.in_transaction()):
                 self._handle.rollback()
             else:
                 self._connection.rollback()
@@ -110,25 +136,35 @@ class Session:
 
     def run(self, statement: statements.Statement, *values: Any) -> int:
         """Runs a statement that changes rows and returns how many."""
-        return self.run_all(statement, [statement.parameters(values)])
+        return self.run_all(statement, [values])
 
-    def run_all(self, statement: statements.Statement, parameters: list[Any]) -> int:
-        """Runs a statement that changes rows for each of many parameters, and returns how many rows that were."""
+    def run_all(self, statement: statements.Statement, rows: Sequence[Sequence[Any]]) -> int:
+        """Runs a statement that changes rows for each of many rows of values, and returns how many rows that were."""
         cursor = self._cursor
         if cursor is not None:
-            if len(parameters) == 1:
-                cursor.execute(statement.text, parameters[0])
+            if not statement.as_is:
+                rows = [statement.parameters(row) for row in rows]
+            if len(rows) == 1:
+                cursor.execute(statement.text, rows[0])
             else:
-                cursor.executemany(statement.text, parameters)
+                cursor.executemany(statement.text, rows)
             return int(cursor.rowcount)
         run = self._connection.exec_driver_sql
-        if len(parameters) == 1:
-            return run(statement.text, parameters[0] or None).rowcount
+        if len(rows) == 1:
+            return run(statement.text, statement.parameters(rows[0]) or None).rowcount
+        if self._batches is not None and statement.kind:
+            return self._batches.run_all(self._driver_cursor(), statement, rows)
+        parameters = [statement.parameters(row) for row in rows]
         if self._dialect.supports_sane_multi_rowcount:
             return run(statement.text, parameters).rowcount
         return sum(run(statement.text, row).rowcount for row in parameters)
 
-    def write_directly(self, batches: dict[statements.Statement, list[Any]]) -> bool:
+    def _driver_cursor(self) -> Any:
+        if self._batch_cursor is None:
+            self._batch_cursor = self._handle.cursor()
+        return self._batch_cursor
+
+    def write_directly(self, unit: batches.Batches) -> bool:
         """Runs statements that each change one row for each of their parameters, in a transaction of their own.
 
         Only for a session that is `direct`. This is rows-and-transactions in one, for the sake of speed.
@@ -136,15 +172,24 @@ class Session:
         Returns:
             Whether every statement found its row; if not, nothing was changed.
         """
+        if self._batches is not None:
+            try:
+                self._step_outside(self._batches.in_one)
+                done = self._batches.write(self._handle, self._driver_cursor(), unit)
+            except BaseException:
+                self.rollback()
+                raise
+            self.used_at = time.monotonic()
+            return done
         cursor = self._cursor
         try:
             cursor.execute("BEGIN IMMEDIATE")
-            for statement, parameters in batches.items():
-                if len(parameters) == 1:
-                    cursor.execute(statement.text, parameters[0])
+            for statement, rows in unit.items():
+                if len(rows) == 1:
+                    cursor.execute(statement.text, rows[0])
                 else:
-                    cursor.executemany(statement.text, parameters)
-                if cursor.rowcount != len(parameters):
+                    cursor.executemany(statement.text, rows)
+                if cursor.rowcount != len(rows):
                     self.rollback()
                     return False
             self._handle.commit()
@@ -155,16 +200,27 @@ class Session:
 
     @property
     def direct(self) -> bool:
-        """Whether the driver's cursor is used directly."""
-        return self._cursor is not None
+        """Whether the driver's cursor is used directly for units of work."""
+        return self._cursor is not None or self._batches is not None
 
     def as_sqlalchemy_error(self, error: BaseException) -> sa.exc.SQLAlchemyError:
         """Gives an error of the driver the class that SQLAlchemy has for it."""
         if isinstance(error, sa.exc.SQLAlchemyError):
             return error
         make: Any = sa.exc.DBAPIError.instance
-        wrapped: sa.exc.SQLAlchemyError = make(None, None, error, self.driver_error, dialect=self._dialect)
+        lost = self._is_lost(error)
+        wrapped: sa.exc.SQLAlchemyError = make(
+            None, None, error, self.driver_error, connection_invalidated=lost, dialect=self._dialect
+        )
+        if lost and not self._sqlite and not self._connection.invalidated and not self._connection.closed:
+            self._connection.invalidate(error)
         return wrapped
+
+    def _is_lost(self, error: Any) -> bool:
+        if self._sqlite:
+            return False
+        handle: Any = self._handle
+        return bool(self._dialect.is_disconnect(error, handle, None)) or engines.is_gone(error)
 
     # -- keeping
 
@@ -184,9 +240,16 @@ class Session:
         if self.pid != os.getpid():
             _INHERITED.append(self)
             return
-        cursor, self._cursor, self._handle = self._cursor, None, None
-        if cursor is not None:
-            cursor.close()
+        cursor = self._cursor or self._batch_cursor
+        try:
+            if not self._connection.invalidated:
+                self._step_outside(False)
+                if cursor is not None:
+                    cursor.close()
+        except self.driver_error as e:
+            # It is broken, so nobody else may get it from the pool.
+            self._connection.invalidate(e)
+        self._cursor = self._batch_cursor = self._batches = self._handle = None
         self._connection.close()
 
 
@@ -215,7 +278,7 @@ class Keeper:
     def ready(self) -> Session | None:
         """Returns the held session, if there is one that can be used directly and at once."""
         held = self._held
-        if held and held[0].pid == os.getpid() and held[0].direct:
+        if held and held[0].pid == os.getpid() and held[0].direct and not held[0].is_stale():
             return held[0]
         return None
 

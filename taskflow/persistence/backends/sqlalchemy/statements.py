@@ -46,24 +46,55 @@ def _bare(table: sa.Table) -> sa.TableClause:
     return sa.table(table.name, *(sa.column(column.name, column.type) for column in table.columns))
 
 
+def _kinds(table: sa.Table, columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    kinds = []
+    for name in columns:
+        kind = table.c[name].type
+        if isinstance(kind, tables.JSONType):
+            kinds.append((name, "json"))
+        elif isinstance(kind, sa.Enum):
+            kinds.append((name, str(kind.name)))
+        else:
+            kinds.append((name, "timestamp" if isinstance(kind, sa.DateTime) else "text"))
+    return tuple(kinds)
+
+
 class Statement:
     """An SQL text, and the order or the names under which it takes its parameters.
 
     Args:
         compiled: the statement, compiled for the dialect in use.
         names: the names of its parameters, in the order in which values will be given.
+        kind: ``insert`` or ``update``, if rows can be given to it by the many.
+        table: the table's name, likewise.
+        columns: names and types (as PostgreSQL calls them) of the columns that get values, likewise.
     """
 
-    __slots__ = ("_names", "_order", "text")
+    __slots__ = ("_names", "_order", "columns", "kind", "table", "text")
 
-    def __init__(self, compiled: Any, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        compiled: Any,
+        names: Sequence[str],
+        kind: str = "",
+        table: str = "",
+        columns: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.text: str = str(compiled)
+        self.kind = kind
+        self.table = table
+        self.columns = columns
         self._names: tuple[str, ...] | None = None
         self._order: list[int] | None = None
         if compiled.positiontup is None:
             self._names = tuple(names)
         elif compiled.positiontup != list(names):
             self._order = [list(names).index(name) for name in compiled.positiontup]
+
+    @property
+    def as_is(self) -> bool:
+        """Whether the driver takes values as they are given."""
+        return self._names is None and self._order is None
 
     def parameters(self, values: Sequence[Any]) -> Any:
         """Gives values the shape that the driver wants."""
@@ -80,6 +111,22 @@ def _encode_failure(failure: Any) -> str:
 
 def _encode_history(history: Any) -> str:
     return json_utils.encode_history(models.stored_history(history))
+
+
+def _encode_failure_strictly(failure: Any) -> str:
+    return json_utils.encode_failure(failure.to_dict(include_args=True), strictly=True)
+
+
+def _encode_history_strictly(history: Any) -> str:
+    return json_utils.encode_history(models.stored_history(history), strictly=True)
+
+
+_LENGTHS = {
+    "name": tables.NAME_LENGTH,
+    "state": tables.STATE_LENGTH,
+    "uuid": tables.UUID_LENGTH,
+    "version": tables.VERSION_LENGTH,
+}
 
 
 # By the dialects' names, drivers and styles of parameters: backends come and go, but the texts stay the same.
@@ -105,6 +152,14 @@ class Statements:
         self._dialect = dialect
         self._postgres = dialect.name == "postgresql"
         self._times_are_text = dialect.name == "sqlite"
+        # SQLite takes texts of any length, whatever its columns say.
+        self._limits = dialect.name != "sqlite"
+        # PostgreSQL takes only standard JSON; to find that out by asking it would fail a whole unit of work.
+        self._any, self._failure, self._history = (
+            (json_utils.encode_strictly, _encode_failure_strictly, _encode_history_strictly)
+            if self._postgres
+            else (json_utils.encode, _encode_failure, _encode_history)
+        )
         # What a missing value is stored as in a JSON column.
         self._null = "null" if self._postgres else None
         self._made: dict[Any, Statement] = {}
@@ -130,19 +185,46 @@ class Statements:
             return sa.cast(text, postgresql.ENUM(name=kind.name, create_type=False))
         return sa.cast(text, postgresql.JSON())
 
-    def _compile(self, key: Any, names: Sequence[str], statement: Any) -> Statement:
-        made = self._made[key] = Statement(statement.compile(dialect=self._dialect), names)
+    def _compile(self, key: Any, names: Sequence[str], statement: Any, *more: Any) -> Statement:
+        made = self._made[key] = Statement(statement.compile(dialect=self._dialect), names, *more)
         return made
 
-    def select(self, table: sa.Table, columns: Sequence[str], by: str | None = None) -> Statement:
-        """Reads columns of the rows that have a value in one column, or of all rows."""
-        key = ("select", table.name, tuple(columns), by)
+    def select(
+        self, table: sa.Table, columns: Sequence[str], by: str | None = None, lock: bool = False, values: int = 1
+    ) -> Statement:
+        """Reads columns of the rows that have one of some values in one column, or of all rows.
+
+        Args:
+            table: whose rows.
+            columns: their names.
+            by: the column that has to have a value.
+            lock: keep others from changing the rows until the transaction ends.
+            values: how many values the statement takes.
+        """
+        key = ("select", table.name, tuple(columns), by, lock, values)
         if key in self._made:
             return self._made[key]
         query = sa.select(*(self._column(table, name) for name in columns))
         if by is None:
             return self._compile(key, (), query)
-        return self._compile(key, ("p_by",), query.where(table.c[by] == sa.bindparam("p_by", type_=sa.String())))
+        names = [f"p_by{i}" for i in range(values)]
+        wanted = [sa.bindparam(name, type_=sa.String()) for name in names]
+        query = query.where(
+            table.c[by] == wanted[0] if values == 1 else sa.or_(*(table.c[by] == one for one in wanted))
+        )
+        return self._compile(key, names, query.with_for_update() if lock else query)
+
+    def grandchildren(self, columns: Sequence[str]) -> Statement:
+        """Reads columns of the atoms of all flows of a book."""
+        key = ("grandchildren", tuple(columns))
+        if key in self._made:
+            return self._made[key]
+        flows, atoms = tables.TABLES.flowdetails, tables.TABLES.atomdetails
+        query = sa.select(*(self._column(atoms, name) for name in columns))
+        query = query.select_from(atoms.join(flows, atoms.c.parent_uuid == flows.c.uuid))
+        return self._compile(
+            key, ("p_by",), query.where(flows.c.parent_uuid == sa.bindparam("p_by", type_=sa.String()))
+        )
 
     def count(self, table: sa.Table, by: str) -> Statement:
         """Counts the rows that have a value in one column."""
@@ -158,7 +240,10 @@ class Statements:
         if key in self._made:
             return self._made[key]
         values = {name: self._parameter(table, name) for name in columns}
-        return self._compile(key, [f"p_{name}" for name in columns], _bare(table).insert().values(values))
+        insert = _bare(table).insert().values(values)
+        return self._compile(
+            key, [f"p_{name}" for name in columns], insert, "insert", table.name, _kinds(table, columns)
+        )
 
     def update(self, table: sa.Table, columns: Sequence[str]) -> Statement:
         """Changes a row; takes the values of the columns and then the row's uuid."""
@@ -168,7 +253,8 @@ class Statements:
         values = {name: self._parameter(table, name) for name in columns}
         bare = _bare(table)
         change = bare.update().values(values).where(bare.c.uuid == sa.bindparam("p_by", type_=sa.String()))
-        return self._compile(key, [*(f"p_{name}" for name in columns), "p_by"], change)
+        names = [*(f"p_{name}" for name in columns), "p_by"]
+        return self._compile(key, names, change, "update", table.name, _kinds(table, columns))
 
     def delete(self, table: sa.Table, by: str | None = None) -> Statement:
         """Removes the rows that have a value in one column, or all rows."""
@@ -209,26 +295,42 @@ class Statements:
 
     def _encoder(self, detail: Any, field: str) -> Encoder:
         if field in {"meta", "revert_results"}:
-            return json_utils.encode
+            return self._any
         if field in {"failure", "revert_failure"}:
-            return _encode_failure
+            return self._failure
         if field == "results":
-            return _encode_history if isinstance(detail, models.RetryDetail) else json_utils.encode
+            return self._history if isinstance(detail, models.RetryDetail) else self._any
         if field in {"created_at", "updated_at"}:
             return self.time
         return None
 
     def _value(self, detail: Any, field: str, encoder: Encoder, value: Any) -> Any:
         if encoder is None:
-            return value
-        if value is None or (not value and encoder is _encode_failure):
-            if encoder is _encode_history:
+            return value if value is None else self._text(detail, field, value)
+        if value is None or (not value and encoder is self._failure):
+            if encoder is self._history:
                 return "[]"
             return None if encoder == self.time else self._null
         try:
             return encoder(value)
         except Exception as e:
             raise base.unstorable(detail, field, e) from e
+
+    def _text(self, detail: Any, field: str, value: Any) -> Any:
+        if type(value) is not str:
+            return value
+        try:
+            if not value.isascii():
+                value.encode()
+            if self._limits:
+                longest = _LENGTHS.get(field)
+                if longest is not None and len(value) > longest:
+                    raise ValueError(f"It has {len(value)} characters, and the database takes {longest}")
+                if self._postgres and "\0" in value:
+                    raise ValueError("PostgreSQL takes no text with the character U+0000")
+        except ValueError as e:
+            raise base.unstorable(detail, field, e) from e
+        return value
 
     def values(self, detail: Any, fields: Sequence[str]) -> list[Any]:
         """Encodes fields of a detail.
@@ -238,8 +340,8 @@ class Statements:
         """
         return [self._value(detail, field, self._encoder(detail, field), getattr(detail, field)) for field in fields]
 
-    def change(self, detail: Any, table: sa.Table, fields: Mapping[str, Any], now: Any) -> tuple[Statement, Any]:
-        """Makes the statement, and its parameters, that gives a detail's row new values.
+    def change(self, detail: Any, table: sa.Table, fields: Mapping[str, Any], now: Any) -> tuple[Statement, list[Any]]:
+        """Makes the statement that gives a detail's row new values, and these values with the uuid at their end.
 
         Raises:
             StorageFailure: a value can not be encoded.
@@ -258,9 +360,10 @@ class Statements:
                 row.append(now)
                 continue
             value = fields[field]
-            row.append(value if encoder is None else self._value(detail, field, encoder, value))
+            # States and intentions need no look: they are the library's own words.
+            row.append(value if encoder is None and field != "version" else self._value(detail, field, encoder, value))
         row.append(detail.uuid)
-        return statement, statement.parameters(row)
+        return statement, row
 
     # -- values on their way out
 

@@ -81,7 +81,7 @@ class Writer:
             columns.append("updated_at")
             values.append(self._now)
         statement = self._statements.update(table, columns)
-        self._changed.setdefault(statement, []).append(statement.parameters([*values, stored.uuid]))
+        self._changed.setdefault(statement, []).append([*values, stored.uuid])
 
     def write(self, session: sessions.Session) -> None:
         """Writes everything that was gathered."""
@@ -94,6 +94,6 @@ class Writer:
             rows = self._new[table.name]
             if rows:
                 insert = self._statements.insert(table, columns[table.name])
-                session.run_all(insert, [insert.parameters(row) for row in rows])
-        for statement, parameters in self._changed.items():
-            session.run_all(statement, parameters)
+                session.run_all(insert, rows)
+        for statement, rows in self._changed.items():
+            session.run_all(statement, rows)
