@@ -72,7 +72,9 @@ class Storage(lookups.Lookups):
         wanted: list[Any] = []
         with self._writing():
             details = self._details
-            missing: dict[str, tuple[Any, type[models.AtomDetail]]] = {}
+            # Names without a record: the atom that comes first, and what kind of record it needs.
+            missing: dict[str, Any] = {}
+            kinds: list[type[models.AtomDetail]] = []
             for atom in atoms:
                 kind = _DETAIL_OF_CLASS.get(type(atom))
                 if kind is None:
@@ -82,9 +84,13 @@ class Storage(lookups.Lookups):
                     raise ValueError(f"Atom '{atom}' of flow {self.flow_name!r} has no name: each atom needs one")
                 detail = details.get(name)
                 if detail is None:
-                    other = missing.setdefault(name, (atom, kind))[1]
-                    if other is not kind:
-                        raise _other_kind(name, other, kind)
+                    if name not in missing:
+                        missing[name] = atom
+                        kinds.append(kind)
+                    else:
+                        other = _detail_class(missing[name])
+                        if other is not kind:
+                            raise _other_kind(name, other, kind)
                 elif not isinstance(detail, kind):
                     raise _other_kind(name, type(detail), kind)
                 wanted.append(atom)
@@ -92,7 +98,7 @@ class Storage(lookups.Lookups):
             if missing:
                 ids = uuids.generate_uuids(len(missing))
                 added = []
-                for (name, (atom, kind)), uuid in zip(missing.items(), ids, strict=True):
+                for name, atom, kind, uuid in zip(missing, missing.values(), kinds, ids, strict=True):
                     detail = kind(name, uuid)
                     detail.state = states.PENDING
                     detail.version = misc.get_version_string(atom)

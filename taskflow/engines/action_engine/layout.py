@@ -40,6 +40,7 @@ class Layout:
         "_names",
         "_numbers",
         "_order",
+        "_sole",
         "children_of",
         "deciders",
         "end_of",
@@ -76,6 +77,7 @@ class Layout:
         self._numbers: dict[int, int] | None = None
         self._names: dict[Any, int] | None = None
         self._by_symbol: dict[Any, list[int]] | None = None
+        self._sole: dict[Any, int] | None = None
         self._graph_order: Sequence[int] | None = None
         self._order: Sequence[int] | None = None
         self._graph_labels: dict[int, _GraphLabels] = {}
@@ -172,6 +174,14 @@ class Layout:
                         index.setdefault(name, []).append(i)
             self._by_symbol = index
         return index.get(symbol, ())
+
+    @property
+    def sole_providers(self) -> dict[Any, int]:
+        """Symbol -> the one atom that says to provide it; symbols with several are left out."""
+        if self._sole is None:
+            self.providers_of(None)
+            self._sole = {symbol: found[0] for symbol, found in (self._by_symbol or {}).items() if len(found) == 1}
+        return self._sole
 
     def visible_providers(self, symbol: Any, node: int) -> Iterator[tuple[int, Any]]:
         """Yield the names of the providers of ``symbol`` that precede ``node``, the nearest first.

@@ -73,9 +73,8 @@ class ScopeWalker:
         Most symbols have one provider, near whoever uses them. ``None`` says nothing: :meth:`providers` does.
         """
         layout, node = self._layout, self._node
-        found = layout.providers_of(symbol)
-        if len(found) == 1:
-            provider = found[0]
+        provider = layout.sole_providers.get(symbol)
+        if provider is not None:
             if provider in layout.pred[node]:
                 return layout.names[provider]
             home = layout.parent[node]
