@@ -195,14 +195,16 @@ class Launcher:
     def _revert_task(self, i: int) -> None:
         task = self._layout.items[i]
         detail = self._details[i]
-        self._recorder.flush()
+        if self._recorder.has_gathered(detail):
+            self._recorder.flush()
         result = self._result_of(i)
         self._enter(i, states.REVERTING)
         self._plan.reverting(i)
         self._recorder.flush()
-        arguments = self._storage.fetch_mapped_args(
-            atoms.arguments_of(task, revert=True), detail.name, optional_args=task.revert_optional
-        )
+        mapping = atoms.arguments_of(task, revert=True)
+        arguments = {}
+        if mapping:
+            arguments = self._storage.fetch_mapped_args(mapping, detail.name, optional_args=task.revert_optional)
         self._submitted(
             i,
             self._task_executor.revert_task(

@@ -127,6 +127,10 @@ class Recorder:
         """How many changes wait to be saved."""
         return len(self._pending)
 
+    def has_gathered(self, detail: Any) -> bool:
+        """Whether a change of that record waits to be saved."""
+        return any(changed is detail for changed, _, _ in self._pending) or bool(self._ahead)
+
     def flush(self) -> None:
         """Save what was gathered, as one unit of work.
 
