@@ -133,12 +133,20 @@ class Completer:
             node: The atom.
             outcome: ``executed`` or ``reverted``.
             result: What it returned, or its Failure.
+
+        Raises:
+            ValueError: The outcome is neither.
         """
         action = self._runtime.fetch_action(node)
         if outcome == executors.EXECUTED:
             action.complete_execution(node, result)
         elif outcome == executors.REVERTED:
             action.complete_reversion(node, result)
+        else:
+            raise ValueError(
+                f"Outcome {outcome!r} of atom {node.name!r} is unknown: "
+                f"expected {executors.EXECUTED!r} or {executors.REVERTED!r}"
+            )
 
     def complete_failure(self, node: Any, outcome: str, failure: failures.Failure) -> bool:
         """Decide what is done about the failure of an atom, and set the intentions that follow.
