@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every backend does, seen on SQLite and in memory, and where the two differ."""
+"""What every backend does, seen in databases and in memory, and where the two differ."""
 
 import threading
 
@@ -25,16 +25,34 @@ def make_book(suffix=""):
     return book, flow_detail
 
 
-@pytest.fixture(params=["sqlite file", "sqlite memory", "memory", "references"])
+SERVERS = {
+    "postgresql psycopg2": ("postgresql", "psycopg2"),
+    "postgresql psycopg": ("postgresql", "psycopg"),
+    "mariadb": ("mariadb", "pymysql"),
+}
+# Each server has one database for all these tests, which is emptied after each of them: to make tables takes longer.
+_urls = {}
+
+
+@pytest.fixture(params=["sqlite file", "sqlite memory", "memory", "references", *SERVERS])
 def backend(request, tmp_path):
-    conf = {
-        "sqlite file": {"connection": f"sqlite:///{tmp_path}/book.db"},
-        "sqlite memory": {"connection": "sqlite://"},
-        "memory": {"connection": "memory"},
-        "references": {"connection": "memory", "deep_copy": False},
-    }[request.param]
+    if request.param in SERVERS:
+        name, driver = SERVERS[request.param]
+        server = request.getfixturevalue(name)
+        if request.param not in _urls:
+            _urls[request.param] = server.fresh(driver)
+        conf = {"connection": _urls[request.param]}
+    else:
+        conf = {
+            "sqlite file": {"connection": f"sqlite:///{tmp_path}/book.db"},
+            "sqlite memory": {"connection": "sqlite://"},
+            "memory": {"connection": "memory"},
+            "references": {"connection": "memory", "deep_copy": False},
+        }[request.param]
     with backends.backend(conf) as backend:
         yield backend
+        if request.param in SERVERS:
+            backend.get_connection().clear_all()
 
 
 @pytest.fixture
@@ -42,6 +60,20 @@ def connection(backend):
     connection = backend.get_connection()
     yield connection
     connection.close()
+
+
+@pytest.fixture
+def make_whole_seconds(request):
+    """MySQL and MariaDB keep whole seconds only; this makes a book that has nothing else."""
+
+    def change(book):
+        if "mariadb" in request.node.callspec.params.values():
+            for name in ("created_at", "updated_at"):
+                if getattr(book, name) is not None:
+                    setattr(book, name, getattr(book, name).replace(microsecond=0))
+        return book
+
+    return change
 
 
 @pytest.fixture
@@ -69,7 +101,7 @@ def test_closed_connection_still_works(connection):
     connection.close()
 
 
-def test_saved_book_comes_back(connection):
+def test_saved_book_comes_back(connection, make_whole_seconds):
     book, flow_detail = make_book()
     book.meta = {"a": [1], "é": None}
     flow_detail.state, flow_detail.meta = "RUNNING", {"k": {"x": 1.5}}
@@ -82,7 +114,7 @@ def test_saved_book_comes_back(connection):
     retry.last_failures["t"] = failure
     retry.put("SUCCESS", 43)
     retry.failure, retry.revert_results = failure, "rr"
-    assert connection.save_logbook(book) is book
+    assert connection.save_logbook(make_whole_seconds(book)) is book
     read = connection.get_logbook("B")
     assert read.to_dict() == book.to_dict()
     assert [fd.to_dict() for fd in read] == [flow_detail.to_dict()]
@@ -110,11 +142,11 @@ def test_saved_book_comes_back(connection):
 
 
 @pytest.mark.parametrize("added", [True, False])
-def test_reading_a_book_does_not_change_its_times(connection, added):
+def test_reading_a_book_does_not_change_its_times(connection, added, make_whole_seconds):
     book = models.LogBook("b", "B")
     if added:
         book.add(models.FlowDetail("f", "F"))
-    connection.save_logbook(book)
+    connection.save_logbook(make_whole_seconds(book))
     for lazy in (True, False):
         read = connection.get_logbook("B", lazy=lazy)
         assert (read.created_at, read.updated_at) == (book.created_at, book.updated_at)
@@ -157,7 +189,7 @@ def test_children_of_an_unknown_parent(connection, in_database):
                 list(children)
 
 
-def test_children_that_are_saved_separately_are_all_kept(connection, in_database):
+def test_children_that_are_saved_separately_are_all_kept(connection, in_database, make_whole_seconds):
     connection.save_logbook(make_book()[0])
     again = models.LogBook("b", "B")
     other = models.FlowDetail("g", "G")
@@ -165,7 +197,7 @@ def test_children_that_are_saved_separately_are_all_kept(connection, in_database
     again.add(other)
     again.add(models.FlowDetail("f", "F"))
     again.meta = {"new": 1}
-    returned = connection.save_logbook(again)
+    returned = connection.save_logbook(make_whole_seconds(again))
     read = connection.get_logbook("B")
     assert {fd.uuid: {ad.uuid for ad in fd} for fd in read} == {"F": {"T", "R"}, "G": {"U"}}
     assert (read.meta, read.updated_at, read.created_at) == ({"new": 1}, again.updated_at, again.created_at)
