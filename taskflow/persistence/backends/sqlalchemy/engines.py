@@ -36,15 +36,13 @@ DEFAULT_TXN_ISOLATION_LEVELS = {
 
 # Wrong password, no right to use the database, no such database: waiting does not help.
 _HOPELESS = (
-    "1044",
-    "1045",
-    "1049",
     "authentication failed",
     "does not exist",
     "no password supplied",
     "pg_hba.conf",
     "permission denied",
 )
+_HOPELESS_ON_MYSQL = {1044, 1045, 1049, 1698}
 
 JOURNAL_MODES = ("WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF")
 SYNCHRONOUS_MODES = ("FULL", "NORMAL", "OFF", "EXTRA")
@@ -326,6 +324,9 @@ def is_worth_retrying(error: Exception, backend: str) -> bool:
     if isinstance(error, sa.exc.TimeoutError | sa.exc.ResourceClosedError | sa.exc.DisconnectionError):
         return True
     if not isinstance(error, sa.exc.OperationalError):
+        return False
+    arguments = getattr(error.orig, "args", None)
+    if arguments and arguments[0] in _HOPELESS_ON_MYSQL:
         return False
     text = str(error)
     if any(code in text for code in (*MY_SQL_CONN_ERRORS, *POSTGRES_CONN_ERRORS)):
