@@ -27,6 +27,11 @@ def make_flow(tasks=2):
 
 
 @pytest.fixture
+def database(shared_database):
+    return shared_database
+
+
+@pytest.fixture
 def stored(database):
     connection = database.connection()
     book, flow_detail = make_flow()
@@ -66,8 +71,8 @@ def test_connection_that_the_server_ended_is_replaced(database, stored, name):
         operations(flow_detail)[name](connection)
     except exc.StorageFailure as e:
         # Statement and commit were one message, so nobody knows; the caller's next attempt succeeds.
-        assert name in {"write one", "write two"}
-        assert not e.permanent
+        if e.permanent or name not in {"write one", "write two"}:
+            raise
         operations(flow_detail)[name](connection)
     if name == "write two":
         assert connection.get_atom_details("T0").results == 1
@@ -183,7 +188,7 @@ def test_commit_whose_answer_is_lost(database, proxied, deliver, what):
     book, flow_detail = make_flow()
     if what != "save":
         connection.save_logbook(book)
-    connection.write(flow_detail, [(flow_detail, {"state": "RUNNING"})]) if what != "save" else None
+        connection.write(flow_detail, [(flow_detail, {"state": "RUNNING"})])
     added = [models.TaskDetail("n0", "N0"), models.TaskDetail("n1", "N1")]
     step = [
         (flow_detail.find("T0"), {"state": "SUCCESS", "results": 7}),
@@ -300,14 +305,15 @@ def test_deadlock_with_somebody_else(database, stored):
         cursor.execute("commit")
     except Exception as e:
         # The server may choose the other one; then ours simply goes on.
-        assert "deadlock" in str(e).lower()
+        if "deadlock" not in str(e).lower():
+            raise
     other.close()
     thread.join(30)
     assert errors == []
     assert [connection.get_atom_details(u).results for u in ("T0", "T1")] == [1, 2]
 
 
-@pytest.mark.parametrize("database", ["postgresql-psycopg2", "postgresql-psycopg"], indirect=True)
+@pytest.mark.parametrize("shared_database", ["postgresql-psycopg2", "postgresql-psycopg"], indirect=True)
 def test_serialisation_failures_are_tried_again(database):
     connection = database.connection(isolation_level="SERIALIZABLE")
     book, flow_detail = make_flow(2)

@@ -23,6 +23,11 @@ def make_failure(*args):
 
 
 @pytest.fixture
+def database(shared_database):
+    return shared_database
+
+
+@pytest.fixture
 def stored(database):
     """A connection, and a flow detail with two tasks and a retry that are stored."""
     connection = database.connection()
@@ -141,7 +146,7 @@ def test_refused_value_names_the_atom_and_nothing_changes(database, stored, fiel
     assert connection.get_atom_details("T1").results == 1
 
 
-@pytest.mark.parametrize("database", ["mariadb-pymysql"], indirect=True)
+@pytest.mark.parametrize("shared_database", ["mariadb-pymysql"], indirect=True)
 @pytest.mark.parametrize("field", ["meta", "revert_results"])
 def test_text_that_is_too_long_for_mariadb_is_refused(database, stored, field):
     connection, flow_detail = stored
@@ -309,7 +314,7 @@ def test_engine_that_commits_by_itself_still_has_units_of_work(database):
     engine.dispose()
 
 
-@pytest.mark.parametrize("database", ["mariadb-pymysql"], indirect=True)
+@pytest.mark.parametrize("shared_database", ["mariadb-pymysql"], indirect=True)
 def test_sql_mode(database):
     for given, found in (("TRADITIONAL", True), ("", False)):
         with database.backend(mysql_sql_mode=given).engine.connect() as connection:

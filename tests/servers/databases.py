@@ -21,13 +21,14 @@ class Database:
     Args:
         server: where it is.
         driver: with which backends reach it.
+        name: of a database that is there already.
     """
 
-    def __init__(self, server: Any, driver: str) -> None:
+    def __init__(self, server: Any, driver: str, name: str | None = None) -> None:
         self.server = server
         self.driver = driver
         self.is_postgresql = server.name == "postgresql"
-        self.name = server.make_database()
+        self.name = name or server.make_database()
         self.url = server.url(self.name, driver)
         self._opened: list[Any] = []
 
@@ -66,3 +67,25 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     database = Database(request.getfixturevalue(server), driver)
     yield database
     database.close()
+
+
+_shared: dict[tuple[int, str], str] = {}
+
+
+@pytest.fixture(params=list(KINDS))
+def shared_database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """Likewise, with tables that are there already: they are emptied after each test, which is faster than new ones."""
+    server_name, driver = KINDS[request.param]
+    server = request.getfixturevalue(server_name)
+    key = (server.port, request.param)
+    database = Database(server, driver, _shared.get(key))
+    if key not in _shared:
+        database.connection()
+        _shared[key] = database.name
+    yield database
+    database.close()
+    server.ensure()
+    database.cut()
+    database.query("delete from logbooks")
+    database.query("delete from flowdetails")
+    database.query("delete from atomdetails")
