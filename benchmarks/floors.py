@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import functools
+import multiprocessing
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import flows
@@ -95,7 +97,10 @@ def pool(result: timing.Result, shape: str, size: int, pool: str = "threads", wo
     values: list[Any] = [None] * len(tasks)
     kinds: dict[str, Any] = {
         "threads": concurrent.futures.ThreadPoolExecutor,
-        "processes": concurrent.futures.ProcessPoolExecutor,
+        # Fresh interpreters, as the engine uses: a forked copy of a program with threads may hang.
+        "processes": functools.partial(
+            concurrent.futures.ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn")
+        ),
     }
     kind = kinds[pool]
     with result.part("run"), kind(workers) as made:
