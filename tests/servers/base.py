@@ -245,13 +245,24 @@ class Server:
         self.stop()
         self.start()
 
+    def _signal_all(self, sent: signal.Signals) -> None:
+        # Children too, which some servers put into groups of their own.
+        family = [self.process.pid]
+        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                if int(path.read_text().rsplit(") ", 1)[1].split()[1]) == self.process.pid:
+                    family.append(int(path.parent.name))
+        for number in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, sent)
+
     def pause(self) -> None:
         """Makes the server silent, with its connections open."""
-        os.killpg(self.process.pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Ends what pause() began."""
-        os.killpg(self.process.pid, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
 
     def remove(self) -> None:
         """Ends the server and removes its folder."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from typing import TYPE_CHECKING, Any
@@ -108,8 +109,12 @@ class MariaDB(base.Server):
     def cut_connections(self, database: str) -> int:
         """Ends all other connections to a database and returns how many there were."""
         rows = self.query("select id from information_schema.processlist where db = %s", database)
+        import pymysql
+
         for (number,) in rows:
-            self.query(f"kill hard connection {number}")
+            # It may have gone by itself meanwhile.
+            with contextlib.suppress(pymysql.err.OperationalError):
+                self.query(f"kill hard connection {number}")
         return len(rows)
 
 
