@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from taskflow import exceptions as exc
@@ -48,6 +49,62 @@ def stored_value(detail: Detail, field: str, value: Any) -> Any:
     if field == "results" and isinstance(detail, models.RetryDetail):
         return models.stored_history(value)
     return value
+
+
+def encode_item(item: dict[str, Any]) -> str:
+    """Writes an item as JSON text.
+
+    Arguments of failures that have no form in JSON are replaced by their repr: a failure can always be stored.
+
+    Args:
+        item: the stored form of a log book or a flow detail, or the envelope of an atom detail.
+
+    Raises:
+        StorageFailure: a value has no form in JSON, and never will have; its attribute ``permanent`` is true, and
+            ``atom_uuid`` says whose it is (None unless an atom is concerned).
+    """
+    from taskflow.utils import json_utils
+
+    try:
+        return json_utils.encode(item)
+    except Exception as e:
+        atom = item.get("atom")
+        if atom is not None:
+            with contextlib.suppress(Exception):
+                return json_utils.encode({**item, "atom": _with_encodable_failures(atom)})
+        form: dict[str, Any] = item if atom is None else atom
+        failure = exc.StorageFailure(
+            f"The record of '{form.get('name')}' ({form.get('uuid')}) has a value that can not be written as JSON text:"
+            f" {e}",
+            cause=e,
+        )
+        failure.permanent = True  # type: ignore[attr-defined]
+        failure.atom_uuid = None if atom is None else atom["uuid"]  # type: ignore[attr-defined]
+        raise failure from e
+
+
+def _with_encodable_failures(atom: dict[str, Any]) -> dict[str, Any]:
+    from taskflow.utils import json_utils
+
+    made = dict(atom)
+    for field in ("failure", "revert_failure"):
+        if made.get(field):
+            made[field] = json_utils.encodable_failure(made[field])
+    history = made.get("results")
+    if isinstance(history, list):
+        made["results"] = [_with_encodable_outcomes(attempt) for attempt in history]
+    return made
+
+
+def _with_encodable_outcomes(attempt: Any) -> Any:
+    from taskflow.utils import json_utils
+
+    try:
+        result, failures = attempt
+        return result, {name: json_utils.encodable_failure(form) for name, form in failures.items()}
+    except Exception:
+        # No attempt of a retry, but a result of a task that is a list.
+        return attempt
 
 
 def gather_changes(changes: Sequence[base.Change]) -> list[tuple[Any, Mapping[str, Any]]]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which flow is killed in databases, run by every kind of engine, and what does the process do that is killed?
+"""Which flow is killed in databases and folders, run by every kind of engine, and what does the killed process do?
 
-Run as ``python -m kill_sql_program <address of the database> <effects log> <0|1: fails at the end?> <serial|threads|
+Run as ``python -m kill_sql_program <address of the backend> <effects log> <0|1: fails at the end?> <serial|threads|
 processes>``.
 """
 
@@ -14,8 +14,7 @@ from typing import Any
 
 from taskflow import engines, retry, task
 from taskflow.patterns import linear_flow, unordered_flow
-from taskflow.persistence import models
-from taskflow.persistence.backends import impl_sqlalchemy
+from taskflow.persistence import backends, models
 
 BOOK = "b3c1f2de-6a35-4c3e-9d0b-6f0c7d1d5a10"
 WORKERS = 3
@@ -103,7 +102,7 @@ def options_of(kind: str) -> dict[str, Any]:
 
 def load(url: str, log: str, fails: bool, kind: str) -> Any:
     """An engine for the stored flow, or for a new one when none was stored completely."""
-    backend = impl_sqlalchemy.SQLAlchemyBackend({"connection": url})
+    backend = backends.fetch(url)
     connection = backend.get_connection()
     connection.upgrade()
     books = {book.uuid: book for book in connection.get_logbooks()}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from typing import TYPE_CHECKING, Any
@@ -220,7 +221,9 @@ def reconnect_timeout(conf: dict[str, Any]) -> float:
         ValueError: it is no number of seconds.
     """
     if "connection" in conf and "reconnect_timeout" not in conf:
-        conf = split_options(conf)[0]
+        # With an engine handed in, the address may be no more than the name of the backend.
+        with contextlib.suppress(sa.exc.ArgumentError):
+            conf = split_options(conf)[0]
     return _seconds(conf, "reconnect_timeout", 3.0)
 
 
