@@ -135,6 +135,9 @@ def main() -> int:
     if said.publish:
         (FIGURES / "cost_of_a_task.svg").write_text(picture, encoding="utf-8")
         (FIGURES / "performance.rst").write_text(report.as_rst(found, report.as_sentence(about)), encoding="utf-8")
+        page = processes.FOLDER / "README.rst"
+        text = report.put_into_page(page.read_text(encoding="utf-8"), found, report.as_sentence(about))
+        page.write_text(text, encoding="utf-8")
     print(f"Took {time.monotonic() - began:.0f} s. Written: benchmarks/results/latest.json and latest.svg")
     return 0
 

@@ -35,6 +35,10 @@ CLOCKS = {
 }
 
 
+#: After this line of a page come figures that are written by a program.
+MARKER = ".. The rest of this page is written by python -m benchmarks --publish."
+
+
 def number(value: float | None) -> str:
     """A figure with as many places as mean something."""
     if value is None:
@@ -150,6 +154,27 @@ def as_rst(found: Sequence[Table], about: str) -> str:
                 lines.append(f"{mark}{text}".rstrip())
         lines.append("")
     return "\n".join(lines)
+
+
+def put_into_page(page: str, found: Sequence[Table], about: str) -> str:
+    """The text of a page whose last part, from its marker on, is replaced by the tables.
+
+    Args:
+        page: the text of the page.
+        found: the tables.
+        about: the sentence about the circumstances.
+
+    Returns:
+        The new text.
+
+    Raises:
+        ValueError: the page has no marker.
+    """
+    head, marker, _ = page.partition(MARKER)
+    if not marker:
+        raise ValueError(f"The page lacks the line {MARKER!r}, after which the figures come")
+    block = "\n".join(f"   {line}".rstrip() for line in as_text(found).strip("\n").split("\n"))
+    return f"{head}{MARKER}\n\n{about}\n\n.. code-block:: text\n\n{block}\n"
 
 
 def circumstances(versions: dict[str, str]) -> dict[str, Any]:

@@ -348,3 +348,15 @@ def test_transactions_in_a_log_are_counted(tmp_path):
     assert after.size == (tmp_path / "some.db-wal").stat().st_size
     connection.close()
     assert wal.read(path) == wal.Log(0, 0, 0)
+
+
+def test_figures_are_put_into_a_page_in_place_of_older_ones():
+    table = ("Times", ["what", "us"], [["a line", "1.5"]])
+    page = f"Title\n=====\n\n{report.MARKER}\n\nold\n"
+    first = report.put_into_page(page, [table], "Measured today.")
+    assert first.startswith(f"Title\n=====\n\n{report.MARKER}\n\nMeasured today.\n\n.. code-block:: text\n\n   Times\n")
+    assert "a line" in first
+    assert "old" not in first
+    assert report.put_into_page(first, [table], "Measured today.") == first
+    with pytest.raises(ValueError, match="lacks the line"):
+        report.put_into_page("no marker", [table], "")
