@@ -35,7 +35,10 @@ class Engine(abc.ABC):
         self._flow = flow
         self._flow_detail = flow_detail
         self._backend = backend
-        self._options: dict[str, Any] = dict(options) if options else {}
+        try:
+            self._options: dict[str, Any] = dict(options) if options else {}
+        except (TypeError, ValueError) as e:
+            raise TypeError(f"Options of an engine must be a dict of names and values, not {options!r}") from e
         self._notifier = notifiers.Notifier()
         self._atom_notifier = notifiers.Notifier()
 

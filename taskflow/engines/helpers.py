@@ -33,12 +33,47 @@ _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]*:")
 
 def _options_of(text: str) -> tuple[str, dict[str, Any]]:
     """The name of the engine in a text that may be a URI, and the options in it."""
+    if not isinstance(text, str):
+        raise TypeError(f"An engine is chosen by its name or a URI, not by {text!r} ({type(text)})")
     if not _SCHEME.match(text):
         return text, {}
     from taskflow.utils import misc
 
-    uri = misc.parse_uri(text)
-    return uri.scheme, misc.merge_uri(uri, {})
+    try:
+        uri = misc.parse_uri(text)
+        return uri.scheme, misc.merge_uri(uri, {})
+    except ValueError as e:
+        # Not the whole text: a password may be in it.
+        raise ValueError(f"The URI of engine {text.partition(':')[0]!r} is not valid: {e}") from e
+
+
+def _backend_of(backend: Any) -> Any:
+    """A backend, made from its configuration where that was given."""
+    if isinstance(backend, dict):
+        from taskflow.persistence import backends
+
+        return backends.fetch(backend)
+    return _check(backend, "backend", "get_connection", "a persistence backend or the configuration of one, a dict,")
+
+
+def _check(given: Any, name: str, needed: str, expected: str) -> Any:
+    """What was given for an argument, unless it is nothing of the kind; ``None`` may be given for all of them.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if given is not None and not hasattr(given, needed):
+        raise TypeError(f"Argument {name!r} must be {expected} or None, not {given!r} ({type(given)})")
+    return given
+
+
+def _checked_store(store: Any) -> dict[str, Any] | None:
+    if not store:
+        return None
+    try:
+        return dict(store)
+    except (TypeError, ValueError) as e:
+        raise TypeError(f"Argument 'store' must be a dict of names and values, not {store!r} ({type(store)})") from e
 
 
 def _engine_class(name: str, namespace: str) -> Any:
@@ -80,14 +115,16 @@ def load(
     """
     name, options = _options_of(engine or ENGINE_DEFAULT)
     options.update(kwargs)
-    if isinstance(backend, dict):
-        from taskflow.persistence import backends
-
-        backend = backends.fetch(backend)
+    if not isinstance(namespace, str):
+        raise TypeError(f"Engines are looked up in an entry-point group by its name, not in {namespace!r}")
+    store = _checked_store(store)
+    where = _backend_of(backend)
+    _check(book, "book", "add", "a LogBook")
+    _check(flow_detail, "flow_detail", "meta", "a FlowDetail")
     if flow_detail is None:
-        flow_detail = persistence_utils.create_flow_detail(flow, book=book, backend=backend)
+        flow_detail = persistence_utils.create_flow_detail(flow, book=book, backend=where)
     try:
-        made: base.Engine = _engine_class(name, namespace)(flow, flow_detail, backend, options)
+        made: base.Engine = _engine_class(name, namespace)(flow, flow_detail, where, options)
     except RuntimeError as e:
         raise exc.NotFound(
             f"Could not find engine {name!r} in {namespace!r}: install what provides it, or use one of "
@@ -147,6 +184,8 @@ def _import(name: str) -> Any:
     parts = name.split(".")
     for at in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:at])
+        if not all(parts[:at]):
+            continue
         try:
             found: Any = importlib.import_module(module_name)
         except ModuleNotFoundError as e:
@@ -211,12 +250,9 @@ def save_factory_details(
         **(flow_detail.meta or {}),
         "factory": {"name": name, "args": factory_args or [], "kwargs": factory_kwargs or {}},
     }
-    if backend is not None:
-        if isinstance(backend, dict):
-            from taskflow.persistence import backends
-
-            backend = backends.fetch(backend)
-        with contextlib.closing(backend.get_connection()) as connection:
+    where = _backend_of(backend)
+    if where is not None:
+        with contextlib.closing(where.get_connection()) as connection:
             connection.update_flow_details(flow_detail)
 
 
@@ -252,20 +288,25 @@ def load_from_factory(
         ValueError: The factory would not be found again by its name.
     """
     _, factory = _check_factory(flow_factory)
-    args, keywords = list(factory_args or ()), dict(factory_kwargs or {})
+    try:
+        args, keywords = list(factory_args or ()), dict(factory_kwargs or {})
+    except (TypeError, ValueError) as e:
+        raise TypeError(
+            f"Flow factory {flow_factory!r} cannot be called with {factory_args!r} and {factory_kwargs!r}: "
+            "expected a list of arguments and a dict of keyword arguments"
+        ) from e
+    if not callable(factory):
+        raise TypeError(f"Flow factory {flow_factory!r} is {factory!r}: expected a function or a class")
     flow = factory(*args, **keywords)
-    if isinstance(backend, dict):
-        from taskflow.persistence import backends
-
-        backend = backends.fetch(backend)
-    flow_detail = persistence_utils.create_flow_detail(flow, book=book, backend=backend)
-    save_factory_details(flow_detail, flow_factory, factory_args, factory_kwargs, backend=backend)
+    where = _backend_of(backend)
+    flow_detail = persistence_utils.create_flow_detail(flow, book=book, backend=where)
+    save_factory_details(flow_detail, flow_factory, factory_args, factory_kwargs, backend=where)
     return load(
         flow,
         store=store,
         flow_detail=flow_detail,
         book=book,
-        backend=backend,
+        backend=where,
         namespace=namespace,
         engine=engine,
         **kwargs,

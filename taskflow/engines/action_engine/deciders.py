@@ -66,7 +66,15 @@ def objections(edges: Iterable[EdgeDecider], storage: storages.Storage) -> list[
                 continue
             history[name] = storage.get(name)
         asked.append(edge)
-    return [edge for edge in asked if not edge.decider(history=history)]
+    return [edge for edge in asked if not _says_yes(edge, history)]
+
+
+def _says_yes(edge: EdgeDecider, history: dict[str, Any]) -> bool:
+    try:
+        return bool(edge.decider(history=history))
+    except Exception as e:
+        e.add_note(f"Raised by decider(history=...) of a link from {edge.kind} {edge.from_node.name!r}")
+        raise
 
 
 def verdict(edges: Iterable[EdgeDecider], storage: storages.Storage) -> deciders.Depth | None:

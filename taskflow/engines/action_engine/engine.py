@@ -15,7 +15,7 @@ from taskflow import exceptions as exc
 from taskflow import logging, states
 from taskflow import storage as storages
 from taskflow.engines import base
-from taskflow.engines.action_engine import compiler, executor, layout, loop, runtime, scopes
+from taskflow.engines.action_engine import compiler, executor, launching, layout, loop, runtime, scopes
 from taskflow.types import failure
 from taskflow.utils import misc, texts
 
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from taskflow.persistence import models
 
 LOG = logging.getLogger(__name__)
+
+
+# What to do about a flow whose state is in the way of what was asked for.
+_WAYS_ON = {
+    states.RUNNING: "let its run end first, or go on with it",
+    states.SUSPENDING: "let its run end first, or go on with it in a new engine on its flow detail",
+    states.RESUMING: "go on with it in a new engine on its flow detail",
+    states.SUSPENDED: "run it to its end first",
+    states.FAILURE: "run it again until it ends in another way",
+}
 
 
 class ActionEngine(base.Engine):
@@ -159,6 +169,11 @@ class ActionEngine(base.Engine):
         self.storage.ensure_atoms(atoms)
         for atom in atoms:
             if atom.inject:
+                if not hasattr(atom.inject, "keys"):
+                    raise TypeError(
+                        f"Atom {atom.name!r} of flow {self._name()!r} has {atom.inject!r} to inject: "
+                        "expected a dict of names and values"
+                    )
                 self.storage.inject_atom_args(atom.name, atom.inject, transient=self._inject_transient)
 
     def validate(self) -> None:
@@ -210,7 +225,10 @@ class ActionEngine(base.Engine):
         """
         with self._lock:
             ready = self._ready_runtime("reset")
-            states.check_flow_transition(self.storage.get_flow_state(), states.PENDING)
+            try:
+                states.check_flow_transition(self.storage.get_flow_state(), states.PENDING)
+            except exc.InvalidState as e:
+                raise self._refusal(e) from None
             ready.reset_all()
             self._change_state(states.PENDING)
 
@@ -231,7 +249,10 @@ class ActionEngine(base.Engine):
             current.wake()
 
     def _change_state(self, state: str) -> None:
-        moved, old_state = self.storage.change_flow_state(state)
+        try:
+            moved, old_state = self.storage.change_flow_state(state)
+        except exc.InvalidState as e:
+            raise self._refusal(e) from None
         if moved and self.notifier.has_listeners(state):
             self.notifier.notify(
                 state,
@@ -242,6 +263,12 @@ class ActionEngine(base.Engine):
                     "old_state": old_state,
                 },
             )
+
+    def _refusal(self, error: exc.InvalidState) -> exc.InvalidState:
+        """That a state cannot be entered, with whose state it is and what can be done about it."""
+        state = self.storage.get_flow_state()
+        way = _WAYS_ON.get(state, "only engines give a flow its states")
+        return exc.InvalidState(f"{error}: flow {self._name()!r} is {state}, {way}")
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -291,6 +318,7 @@ class ActionEngine(base.Engine):
                 f"Engine of flow {self._name()!r} is running already: let that run end before starting another"
             )
         try:
+            timeout = launching.checked_timeout(timeout)
             began = time.monotonic()
             with self._gate:
                 self._suspend_early = False
@@ -480,7 +508,10 @@ class ParallelActionEngine(ActionEngine):
         converters: list[tuple[str, Callable[[Any], Any]]] = kind.constructor_options
         for name, convert in converters:
             if name in options:
-                keywords[name] = convert(options[name])
+                try:
+                    keywords[name] = convert(options[name])
+                except (TypeError, ValueError) as e:
+                    raise type(e)(f"Engine option {name!r} cannot be {options[name]!r}: {e}") from e
         return kind(**keywords)
 
 

@@ -305,7 +305,12 @@ class ParallelTaskExecutor(TaskExecutor):
         if self._executor is None:
             raise RuntimeError(f"{type(self).__name__} has no pool: start it before submitting")
         future = self._executor.submit(function, task, *args)
-        future.atom = task
+        try:
+            future.atom = task
+        except AttributeError as e:
+            raise TypeError(
+                f"Executor {self._executor!r} gave {future!r} when task {task.name!r} was submitted: expected a future"
+            ) from e
         return future
 
     def execute_task(

@@ -327,6 +327,24 @@ class Launcher:
         return self._failures[1]
 
 
+def checked_timeout(timeout: Any) -> float | None:
+    """A timeout as what can be waited for.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is no time.
+    """
+    import threading
+
+    if timeout is None:
+        return None
+    if not isinstance(timeout, (int, float)):
+        raise TypeError(f"The timeout of a run must be a number of seconds or None, not {timeout!r}")
+    if not timeout >= 0:
+        raise ValueError(f"The timeout of a run must be 0 seconds or more, not {timeout!r}")
+    return min(timeout, threading.TIMEOUT_MAX)
+
+
 def progress_saver(storage: Any, task: Any) -> Callable[[str, Mapping[str, Any]], None] | None:
     """What is to hear of the progress that a task reports, to save it; ``None`` for a task that reports none."""
     if tasks.EVENT_UPDATE_PROGRESS in task.TASK_EVENTS:

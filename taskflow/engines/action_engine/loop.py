@@ -14,6 +14,7 @@ import operator
 import time
 from typing import TYPE_CHECKING, Any
 
+from taskflow import exceptions as exc
 from taskflow import logging, states
 from taskflow.engines.action_engine import executor as executors
 from taskflow.engines.action_engine import launching, resolution
@@ -236,9 +237,17 @@ class Loop(launching.Launcher):
         if len(batch) > 1:
             batch.sort()
             if self._priorities:
-                items = self._layout.items
-                batch.sort(key=lambda i: -getattr(items[i], "priority", 0))
+                batch.sort(key=self._haste)
         return batch
+
+    def _haste(self, i: int) -> Any:
+        priority = getattr(self._layout.items[i], "priority", 0)
+        try:
+            return -priority
+        except TypeError:
+            raise TypeError(
+                f"The priority of task {self._layout.names[i]!r} is {priority!r}: expected a number"
+            ) from None
 
     def wait(self) -> str:
         """Wait until something has ended, or the time is over."""
@@ -346,6 +355,12 @@ class Loop(launching.Launcher):
         plan = self._plan
         if future.cancelled():
             self._withdraw(i)
+            if self._may_start():
+                # Nobody here wanted that, and it would be called off again if it were submitted again.
+                raise exc.ExecutionFailure(
+                    f"Task {self._layout.names[i]!r} of flow {self._storage.flow_name!r} was cancelled by the executor "
+                    "that it was given to, before it began: run the flow again with an executor that is not shut down"
+                )
             return
         outcome, result = future.result()
         if self._taken_up:
@@ -414,8 +429,13 @@ class Loop(launching.Launcher):
 def recorded(details: Sequence[Any]) -> Iterator[tuple[int, int, int]]:
     """Number, standing and intention of each atom, as its record says and a plan understands."""
     codes, intentions = plans.CODES, plans.INTENTIONS
-    return (
-        (i, codes[detail.state], intentions.get(detail.intention, plans.EXECUTE))
-        for i, detail in enumerate(details)
-        if detail is not None
-    )
+    for i, detail in enumerate(details):
+        if detail is None:
+            continue
+        code = codes.get(detail.state)
+        if code is None:
+            raise exc.InvalidState(
+                f"Atom {detail.name!r} is recorded in state {detail.state!r}, which no atom has: "
+                f"expected one of {', '.join(filter(None, codes))}"
+            )
+        yield i, code, intentions.get(detail.intention, plans.EXECUTE)
