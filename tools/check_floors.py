@@ -44,6 +44,7 @@ FLOORS = {
     "taskflow.listeners": 5,
     "taskflow.jobs": 6,
     "taskflow.conductors": 7,
+    "taskflow.testing": 7,
     "taskflow.cli": 8,
     # Published module names that say `utils` but are about something of a higher floor.
     "taskflow.utils.banner": 1,

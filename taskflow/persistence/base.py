@@ -188,6 +188,13 @@ class Connection(abc.ABC):
             for atom_detail in changed.values():
                 self.update_atom_details(atom_detail)
             return ()
+        for atom_detail in changed.values():
+            # Below, an atom detail that is not stored would be created.
+            try:
+                self.get_atom_details(atom_detail.uuid)
+            except exc.NotFound as e:
+                msg = f"Atom detail '{atom_detail.name}' ({atom_detail.uuid}) is not stored, save it first"
+                raise exc.NotFound(msg, cause=e) from e
         # The contract of update_flow_details() makes it one unit: stored atoms that the argument lacks are kept.
         unit = flow_detail.copy(retain_contents=False) if changed_flow is None else changed_flow
         for atom_detail in changed.values():
