@@ -1,0 +1,550 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backend that keeps records in ZooKeeper."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import posixpath
+import threading
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+try:
+    from kazoo import exceptions as k_exc
+except ImportError as e:
+    raise ImportError("ZooKeeper needs the package 'kazoo': pip install taskflow[zookeeper]", name=e.name) from e
+
+from taskflow import exceptions as exc
+from taskflow import logging
+from taskflow.persistence import base, models, path_based
+from taskflow.persistence.backends.zookeeper import clients, items, units
+from taskflow.utils import kazoo_utils
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+LOG = logging.getLogger(__name__)
+
+MIN_ZK_VERSION = (3, 4, 0)
+
+R = TypeVar("R")
+
+# How many answers are waited for together.
+_WINDOW = 200
+
+# After so many commits that nobody knows the outcome of, something is wrong that does not go away.
+_MOST_LOST = 3
+
+# After so many units of work that somebody else was faster with, those two will not agree.
+_MOST_OUTRUN = 10
+
+
+class ZkBackend(path_based.PathBasedBackend):
+    """Keeps records in ZooKeeper.
+
+    Args:
+        conf: the options: ``path`` of the node below which all records are (default ``/taskflow``), those of
+            `taskflow.utils.kazoo_utils.make_client`, ``check_compatible`` (whether the server's version is looked at,
+            default true), ``reconnect_timeout`` (seconds to wait for a connection that was lost, default 10) and
+            ``jute_maxbuffer`` (bytes that the server takes in one packet, default 1048575).
+        client: a client to use instead of one made from the options; it is never stopped here.
+
+    Raises:
+        ValueError: the path is not absolute, or an option is not a number.
+        TypeError: the hosts are none.
+    """
+
+    DEFAULT_PATH: ClassVar[str | None] = "/taskflow"
+
+    def __init__(self, conf: dict[str, Any] | None, client: Any = None) -> None:
+        super().__init__(conf)
+        self._conf = clients.complete(self._conf)
+        self._path = self._conf.get("path") or self.DEFAULT_PATH
+        if not posixpath.isabs(self._path):
+            raise ValueError(f"The path of a ZooKeeper backend must start with a slash, {self._path!r} does not")
+        self._owned = client is None
+        self._client = kazoo_utils.make_client(self._conf) if client is None else client
+        self._limit = clients.number(self._conf, "jute_maxbuffer", 0xFFFFF)
+        self._patience = clients.number(self._conf, "reconnect_timeout", 10.0)
+        self._known = items.Known()
+        self._lock = threading.Lock()
+        self._validated = False
+        self._closed = False
+
+    def get_connection(self) -> ZkConnection:
+        """Returns a connection; the first one starts the client, if needed, and looks at the server's version.
+
+        Raises:
+            StorageFailure: there is no server, or one that is too old.
+        """
+        connection = ZkConnection(self, self._client, self._conf)
+        with self._lock:
+            with clients.reporting(self._client, f"be reached at {self._place}"):
+                clients.start(self._client)
+            self._closed = False
+            if not self._validated:
+                connection.validate()
+                self._validated = True
+        return connection
+
+    def close(self) -> None:
+        """Stops the client, unless it was given; get_connection() starts it again.
+
+        Raises:
+            StorageFailure: the client could not be stopped.
+        """
+        with self._lock:
+            self._validated = False
+            self._known.clear()
+            if not self._owned:
+                return
+            self._closed = True
+            with clients.reporting(self._client, f"be left at {self._place}"):
+                kazoo_utils.finalize_client(self._client)
+
+    @property
+    def _place(self) -> str:
+        hosts = getattr(self._client, "hosts", None)
+        where = ",".join(f"{host}:{port}" for host, port in hosts) if isinstance(hosts, list) else str(hosts)
+        return f"{where}{self._path}"
+
+    def _ready(self) -> None:
+        """Waits a while until the client is connected, and starts it again if it gave up.
+
+        Raises:
+            Lost: it is not.
+        """
+        client = self._client
+        if client.connected:
+            return
+        give_up = time.monotonic() + self._patience
+        while not client.connected:
+            if clients.is_stopped(client):
+                if self._closed or not self._owned:
+                    raise units.Lost(f"The client for ZooKeeper at {self._place} is stopped; get a new connection")
+                try:
+                    with self._lock:
+                        clients.start(client, max(give_up - time.monotonic(), 1))
+                except client.handler.timeout_exception as e:
+                    raise units.Lost(f"No connection to ZooKeeper at {self._place}", cause=e) from e
+            elif time.monotonic() > give_up:
+                raise units.Lost(f"No connection to ZooKeeper at {self._place} for {self._patience:g} seconds")
+            else:
+                time.sleep(0.01)
+
+
+class ZkConnection(path_based.PathBasedConnection):
+    """Reads and writes the records of a ZooKeeper backend.
+
+    What one call writes is one transaction, on condition that the nodes still have the versions that were read. So a
+    call whose answer was lost can be done again: what is there already is not written a second time.
+
+    Args:
+        backend: the backend that this connection belongs to.
+        client: its client, started.
+        conf: its options.
+    """
+
+    _backend: ZkBackend
+
+    def __init__(self, backend: ZkBackend, client: Any, conf: Mapping[str, Any]) -> None:
+        super().__init__(backend)
+        self._client = client
+        self._conf = conf
+        self._check = clients.CHECKED(conf.get("check_compatible", True))
+        self._local = threading.local()
+
+    # -- asking
+
+    def _answers(self, ask: Callable[[str], Any], paths: Sequence[str]) -> list[Any]:
+        """Asks the same about several nodes at once and returns the answers; None where there is no such node."""
+        give_up = time.monotonic() + self._backend._patience
+        while True:
+            self._backend._ready()
+            lost = units.lost_errors(self._client)
+            answers: list[Any] = []
+            try:
+                for asked in [ask(path) for path in paths]:
+                    try:
+                        answers.append(asked.get(timeout=self._timeout))
+                    except k_exc.NoNodeError:
+                        answers.append(None)
+            except lost as e:
+                if time.monotonic() > give_up:
+                    raise units.Lost(f"The connection to ZooKeeper at {self._backend._place} was lost", cause=e) from e
+                LOG.debug("Connection lost while reading, reading again", exc_info=True)
+                time.sleep(0.01)
+            else:
+                return answers
+
+    @property
+    def _timeout(self) -> float:
+        # The client itself gives up earlier, when the server is silent; this is for what slips through.
+        return float(self._backend._patience + 60.0)
+
+    def _reporting(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return clients.reporting(self._client, f"{what} at {self._backend._place}")
+
+    def _read(self, paths: Iterable[str]) -> list[bytes | None]:
+        """Reads the data of nodes, many at once; those that are missing, or hold nothing, are None."""
+        found: list[bytes | None] = []
+        unit = self._unit
+        remaining = iter(paths)
+        with self._reporting("read"):
+            while window := list(itertools.islice(remaining, _WINDOW)):
+                for path, answer in zip(window, self._answers(self._client.get_async, window), strict=True):
+                    data, stat = (None, None) if answer is None else answer
+                    if unit is not None:
+                        unit.versions[path] = None if stat is None else stat.version
+                        if data:
+                            unit.data[path] = data
+                    found.append(data or None)
+        return found
+
+    def _names(self, paths: Iterable[str]) -> list[list[str] | None]:
+        """Reads what lies directly below nodes, many at once; None for those that are missing."""
+        return self._asked(self._client.get_children_async, paths)
+
+    def _stats(self, paths: Iterable[str]) -> list[Any]:
+        """Looks which nodes are there, many at once; None for those that are missing."""
+        return self._asked(self._client.exists_async, paths)
+
+    def _asked(self, ask: Callable[[str], Any], paths: Iterable[str]) -> list[Any]:
+        found: list[Any] = []
+        remaining = iter(paths)
+        with self._reporting("read"):
+            while window := list(itertools.islice(remaining, _WINDOW)):
+                found += self._answers(ask, window)
+        return found
+
+    def _decoded(self, path: str, data: bytes) -> dict[str, Any]:
+        try:
+            return items.decode(data)
+        except ValueError as e:
+            raise exc.StorageFailure(f"The data of ZooKeeper's node {path!r} is no record", cause=e) from e
+
+    # -- what the layout is made with
+
+    def _join_path(self, *parts: str) -> str:
+        return posixpath.join(*parts)
+
+    @property
+    def _unit(self) -> units.Unit | None:
+        return getattr(self._local, "unit", None)
+
+    def _get_item(self, path: str) -> Any:
+        unit = self._unit
+        data: bytes | None
+        if unit is not None and (written := unit.written(path)) is not None:
+            data = written
+        elif unit is not None and path in unit.versions:
+            data = unit.data.get(path)
+        else:
+            [data] = self._read([path])
+        if data is None:
+            raise exc.NotFound(f"There is no record at {path!r} in ZooKeeper")
+        return self._decoded(path, data)
+
+    def _set_item(self, path: str, value: Any, transaction: units.Unit) -> None:
+        item = items.make(value)
+        if path not in transaction.versions and transaction.written(path) is None:
+            self._read([path])
+        if item.data != transaction.data.get(path) or transaction.written(path) is not None:
+            transaction.put(path, item, transaction.versions.get(path), _owner(value))
+
+    def _del_tree(self, path: str, transaction: units.Unit) -> None:
+        level = [path]
+        levels = [level]
+        if self._names([path]) == [None]:
+            raise exc.NotFound(f"There is nothing at {path!r} in ZooKeeper")
+        while level:
+            below = self._names(level)
+            level = [
+                posixpath.join(parent, name) for parent, names in zip(level, below, strict=True) for name in names or ()
+            ]
+            levels.append(level)
+        for level in reversed(levels):
+            for found in level:
+                transaction.remove(found)
+
+    def _get_children(self, path: str) -> list[str]:
+        [names] = self._names([path])
+        if names is None:
+            raise exc.NotFound(f"There is nothing at {path!r} in ZooKeeper")
+        return names
+
+    def _ensure_path(self, path: str) -> None:
+        with self._reporting(f"make {path!r}"):
+            self._answers(self._client.ensure_path_async, [path])
+
+    def _create_link(self, src_path: str, dest_path: str, transaction: units.Unit) -> None:
+        parent, name = posixpath.split(dest_path)
+        names = transaction.children.get(parent)
+        if names is None:
+            # One question instead of one for each link.
+            [found] = self._names([parent])
+            names = transaction.children[parent] = set(found or ())
+        if name not in names:
+            names.add(name)
+            transaction.link(dest_path, (f"the link to {src_path!r}", None))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[units.Unit]:
+        unit = self._local.unit = units.Unit()
+        try:
+            yield unit
+        finally:
+            self._local.unit = None
+        if not unit.is_empty:
+            with self._reporting("commit a transaction"):
+                self._backend._ready()
+                unit.commit(self._client, self._backend._known, self._backend._limit, self._timeout)
+
+    def _repeat(self, work: Callable[[], R]) -> R:
+        """Does a unit of work; again if its outcome is unknown, or if somebody else was faster."""
+        lost = outrun = 0
+        while True:
+            try:
+                return work()
+            except units.Lost as e:
+                lost += 1
+                if lost == _MOST_LOST or not self._recovers():
+                    raise
+                LOG.debug("Outcome of a unit of work unknown, looking again: %s", e)
+            except units.Outrun:
+                outrun += 1
+                if outrun == _MOST_OUTRUN:
+                    raise
+                LOG.debug("Somebody else changed the same records, looking again", exc_info=True)
+            self._catch_up()
+
+    def _recovers(self) -> bool:
+        try:
+            self._backend._ready()
+        except exc.StorageFailure:
+            return False
+        return True
+
+    def _catch_up(self) -> None:
+        """Lets the server that is asked know all that was committed before: another one may have done that."""
+        with self._reporting("catch up"):
+            self._answers(self._client.sync_async, [self._backend.path])
+
+    # -- the operations of a connection
+
+    def validate(self) -> None:
+        """Looks whether the server is new enough, unless the options tell not to.
+
+        Raises:
+            StorageFailure: it is not.
+        """
+        if not self._check:
+            return
+        try:
+            with self._reporting("be asked for its version"):
+                clients.check_version(self._client, MIN_ZK_VERSION)
+        except exc.IncompatibleVersion as e:
+            raise exc.StorageFailure(
+                f"ZooKeeper at {self._backend._place} is too old (the option 'check_compatible' turns this off)",
+                cause=e,
+            ) from e
+
+    def _remove(self, work: Callable[[], None]) -> None:
+        """Does a unit of work that removes something; if it is not there the second time, the first one did it."""
+        attempts = itertools.count(1)
+
+        def removed() -> None:
+            attempt = next(attempts)
+            try:
+                work()
+            except exc.NotFound:
+                if attempt == 1:
+                    raise
+
+        self._repeat(removed)
+
+    def clear_all(self) -> None:
+        """Removes the three folders with everything in them; upgrade() makes them anew."""
+        self._remove(super().clear_all)
+
+    def save_logbook(self, book: models.LogBook) -> models.LogBook:
+        """Creates a book or merges it into the stored one, with everything in it; returns the argument."""
+        save = super().save_logbook
+        self._repeat(lambda: save(book))
+        return book
+
+    def update_flow_details(self, flow_detail: models.FlowDetail, ignore_missing: bool = False) -> models.FlowDetail:
+        """Merges a flow detail into the stored one, with its atom details, and returns the argument.
+
+        Args:
+            flow_detail: what to store.
+            ignore_missing: create the flow detail if it is not stored.
+
+        Raises:
+            NotFound: it is not stored, and is not to be created.
+        """
+        update = super().update_flow_details
+        self._repeat(lambda: update(flow_detail, ignore_missing))
+        return flow_detail
+
+    def update_atom_details(self, atom_detail: models.AtomDetail, ignore_missing: bool = False) -> models.AtomDetail:
+        """Merges an atom detail into the stored one and returns the result.
+
+        Args:
+            atom_detail: what to store.
+            ignore_missing: create the atom detail if it is not stored.
+
+        Raises:
+            NotFound: it is not stored, and is not to be created.
+        """
+        update = super().update_atom_details
+        return self._repeat(lambda: update(atom_detail, ignore_missing))
+
+    def _merge_flow(self, flow_detail: models.FlowDetail, transaction: units.Unit, ignore_missing: bool) -> None:
+        paths = [self._path_of(detail) for detail in (flow_detail, *flow_detail)]
+        self._read(path for path in paths if path not in transaction.versions)
+        super()._merge_flow(flow_detail, transaction, ignore_missing)
+
+    def destroy_logbook(self, book_uuid: str) -> None:
+        """Removes a book with its flow details and their atom details.
+
+        Raises:
+            NotFound: there is no such book.
+        """
+        self._remove(lambda: self._destroy(book_uuid))
+
+    def _destroy(self, book_uuid: str) -> None:
+        self._item_of("log book", self.book_path, book_uuid)
+        with self._transaction() as unit:
+            book_path = self._join_path(self.book_path, book_uuid)
+            flow_uuids = self._get_children(book_path)
+            flow_paths = [self._join_path(self.flow_path, uuid) for uuid in flow_uuids]
+            for flow_uuid, flow_path, atom_uuids in zip(flow_uuids, flow_paths, self._names(flow_paths), strict=True):
+                # What is linked may be gone, with another book that had the same flow detail or by a removal that
+                # took several transactions and was interrupted.
+                atom_paths = [self._join_path(self.atom_path, uuid) for uuid in atom_uuids or ()]
+                for atom_path, stat in zip(atom_paths, self._stats(atom_paths), strict=True):
+                    if stat is not None:
+                        unit.remove(atom_path)
+                for uuid in atom_uuids or ():
+                    unit.remove(self._join_path(flow_path, uuid))
+                if atom_uuids is not None:
+                    unit.remove(flow_path)
+                unit.remove(self._join_path(book_path, flow_uuid))
+            unit.remove(book_path)
+
+    def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
+        """Reads all books, in no particular order."""
+        uuids = iter(self._get_children(self.book_path))
+        while window := list(itertools.islice(uuids, _WINDOW)):
+            paths = [self._join_path(self.book_path, uuid) for uuid in window]
+            for uuid, path, data in zip(window, paths, self._read(paths), strict=True):
+                if data is None:
+                    continue  # removed meanwhile
+                if lazy:
+                    yield self._deserialize(models.LogBook, self._decoded(path, data))
+                else:
+                    yield self.get_logbook(uuid)
+
+    def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[models.FlowDetail]:
+        """Reads the flow details of a book, without their atom details if lazy."""
+        uuids = self._get_children(self._join_path(self.book_path, book_uuid))
+        for flow_detail in self._details(models.FlowDetail, "flow detail", self.flow_path, uuids):
+            if not lazy:
+                for atom_detail in self.get_atoms_for_flow(flow_detail.uuid):
+                    flow_detail.add(atom_detail)
+            yield flow_detail
+
+    def get_atoms_for_flow(self, flow_uuid: str) -> Iterator[models.AtomDetail]:
+        """Reads the atom details of a flow detail."""
+        uuids = self._get_children(self._join_path(self.flow_path, flow_uuid))
+        yield from self._details(models.AtomDetail, "atom detail", self.atom_path, uuids)
+
+    def _details(self, cls: Any, kind: str, folder: str, uuids: Iterable[str]) -> Iterator[Any]:
+        remaining = iter(uuids)
+        while window := list(itertools.islice(remaining, _WINDOW)):
+            paths = [self._join_path(folder, uuid) for uuid in window]
+            for uuid, path, data in zip(window, paths, self._read(paths), strict=True):
+                if data is None:
+                    raise exc.NotFound(f"No {kind} with uuid {uuid!r} is stored")
+                yield self._deserialize(cls, self._decoded(path, data))
+
+    def write(
+        self,
+        flow_detail: models.FlowDetail,
+        changes: Sequence[base.Change],
+        added: Sequence[models.AtomDetail] = (),
+    ) -> Sequence[models.AtomDetail]:
+        """Writes one unit of work as one transaction, in general without reading anything first.
+
+        See Connection.write() of the base module. Atom details that somebody else stored are not looked for.
+        """
+        attempts = itertools.count(1)
+        self._repeat(lambda: self._write(flow_detail, changes, added, trusting=next(attempts) == 1))
+        return ()
+
+    def _write(
+        self,
+        flow_detail: models.FlowDetail,
+        changes: Sequence[base.Change],
+        added: Sequence[models.AtomDetail],
+        trusting: bool,
+    ) -> None:
+        known = self._backend._known
+        flow_path = self._path_of(flow_detail)
+        with self._transaction() as unit:
+            gathered = [
+                (self._path_of(detail), detail, fields) for detail, fields in path_based.gather_changes(changes)
+            ]
+            remembered = {path: known.get(path) for path, _, _ in gathered} if trusting else {}
+            needed = [path for path, _, _ in gathered if remembered.get(path) is None]
+            # New records are expected not to be there; if one is, the second attempt looks at it.
+            if added and not trusting:
+                needed += [self._path_of(detail) for detail in added]
+            if added and flow_path not in needed and (not trusting or known.get(flow_path) is None):
+                needed.append(flow_path)
+            self._read(needed)
+            for path, detail, fields in gathered:
+                values = {field: path_based.stored_value(detail, field, value) for field, value in fields.items()}
+                entry = remembered.get(path)
+                if entry is None:
+                    item, version = self._stored(unit, path, detail), unit.versions[path]
+                else:
+                    item, version = entry
+                new = item.changed(detail, values)
+                # That nothing changes is only certain of what was read just now.
+                if entry is not None or new.data != unit.data[path]:
+                    unit.put(path, new, version, _owner_of(detail))
+            if added and flow_path in unit.versions:
+                self._stored(unit, flow_path, flow_detail)
+            for detail in added:
+                path, link = self._path_of(detail), self._join_path(flow_path, detail.uuid)
+                if trusting:
+                    unit.put(path, items.make(self._serialize(detail)), None, _owner_of(detail))
+                    unit.link(link, _owner_of(detail))
+                else:
+                    self._merge_into_stored(detail, unit, ignore_missing=True)
+                    self._create_link(path, link, unit)
+
+    def _stored(self, unit: units.Unit, path: str, detail: Any) -> items.Item:
+        data = unit.data.get(path)
+        if data is None:
+            kind = "atom" if isinstance(detail, models.AtomDetail) else "flow"
+            raise exc.NotFound(
+                f"No detail of {kind} '{detail.name}' with uuid {detail.uuid!r} is stored, save it first"
+            )
+        return items.make(self._decoded(path, data))
+
+
+def _owner(value: Mapping[str, Any]) -> tuple[str, str | None]:
+    atom = value.get("atom")
+    form = value if atom is None else atom
+    kind = "atom" if atom is not None else "log book" if "created_at" in value else "flow"
+    return f"{kind} '{form['name']}' ({form['uuid']})", None if atom is None else atom["uuid"]
+
+
+def _owner_of(detail: Any) -> tuple[str, str | None]:
+    if isinstance(detail, models.AtomDetail):
+        return f"atom '{detail.name}' ({detail.uuid})", detail.uuid
+    return f"flow '{detail.name}' ({detail.uuid})", None

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is read and written in one unit of work, and how is it committed as one transaction?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kazoo import exceptions as k_exc
+from kazoo.protocol import serialization
+
+from taskflow import exceptions as exc
+from taskflow.utils import kazoo_utils
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from taskflow.persistence.backends.zookeeper import items
+
+# What a packet has besides the operations: the number of the request, and its type.
+_HEADER = 8
+
+# An upper bound of what an operation takes besides its data and path, with the list of permissions that is the default.
+_OPERATION = 128
+
+# A server drops the connection when a packet is too large for it, which looks like any other loss.
+_LARGE = 100_000
+
+# Whatever these mean for one operation, they say that the nodes are not any more as they were when they were read.
+_OUTRUN = (k_exc.BadVersionError, k_exc.NodeExistsError, k_exc.NoNodeError, k_exc.NotEmptyError)
+
+# Of the operations that did not fail themselves, but were taken back because another one did.
+_TAKEN_BACK = (k_exc.RolledBackError, k_exc.RuntimeInconsistency)
+
+# They do not go away by trying again.
+PERMANENT = (
+    k_exc.NoAuthError,
+    k_exc.InvalidACLError,
+    k_exc.AuthFailedError,
+    k_exc.BadArgumentsError,
+    k_exc.QuotaExceededError,
+    k_exc.NotReadOnlyCallError,
+)
+
+
+class Outrun(exc.StorageFailure):
+    """Nothing was written, because somebody else changed what had been read."""
+
+
+class Lost(exc.StorageFailure):
+    """The connection was lost; of a commit nobody knows whether it was done."""
+
+
+class _Commit:
+    """A transaction whose answer is not waited for without end."""
+
+    def __init__(self, transaction: Any, timeout: float) -> None:
+        self.operations = transaction.operations
+        self._transaction = transaction
+        self._timeout = timeout
+
+    def commit(self) -> Any:
+        return self._transaction.commit_async().get(timeout=self._timeout)
+
+
+class _Operation:
+    __slots__ = ("data", "item", "owner", "path", "version")
+
+    def __init__(self, path: str, data: bytes, version: int | None, item: items.Item | None, owner: Any) -> None:
+        self.path = path
+        self.data = data
+        # None: the node is to be created.
+        self.version = version
+        self.item = item
+        self.owner = owner
+
+
+class Unit:
+    """What was read for a unit of work, and what it is going to write.
+
+    Attributes:
+        versions: path -> version of what was read; None if there was nothing.
+        data: path -> the data that was read.
+        children: path -> the names that were found below it.
+        removals: the paths that are going to be removed, leaves first.
+    """
+
+    def __init__(self) -> None:
+        self.versions: dict[str, int | None] = {}
+        self.data: dict[str, bytes] = {}
+        self.children: dict[str, set[str]] = {}
+        self.removals: dict[str, None] = {}
+        self._writes: dict[str, _Operation] = {}
+
+    def written(self, path: str) -> bytes | None:
+        """Returns what this unit is going to write to a node, or None."""
+        operation = self._writes.get(path)
+        return None if operation is None else operation.data
+
+    def put(self, path: str, item: items.Item, version: int | None, owner: Any) -> None:
+        """Adds the data of a node.
+
+        Args:
+            path: of the node.
+            item: what it is going to hold.
+            version: the one that it has to have, None to create it.
+            owner: pair of the name to use in errors, and the uuid of the atom or None.
+        """
+        earlier = self._writes.get(path)
+        if earlier is not None:
+            version = earlier.version
+        self._writes[path] = _Operation(path, item.data, version, item, owner)
+
+    def link(self, path: str, owner: Any) -> None:
+        """Adds a node that has no data."""
+        if path not in self._writes:
+            self._writes[path] = _Operation(path, b"", None, None, owner)
+
+    def remove(self, path: str) -> None:
+        """Adds the removal of a node; those below it come first."""
+        self.removals[path] = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Tells whether there is nothing to do."""
+        return not self._writes and not self.removals
+
+    def commit(self, client: Any, known: items.Known, limit: int, timeout: float) -> None:
+        """Commits all of it as one transaction.
+
+        Only removals that are too many for one packet become several transactions: what they leave, if they are
+        interrupted, is removed by the same call.
+
+        Raises:
+            StorageFailure: it is too large, then nothing was sent; or the server refused.
+            Outrun: nothing was written, as nodes are not as they were read.
+            Lost: the connection was lost, and it is unknown whether it was done.
+        """
+        transaction = client.transaction()
+        for operation in self._writes.values():
+            if operation.version is None:
+                transaction.create(operation.path, operation.data)
+            else:
+                transaction.set_data(operation.path, operation.data, version=operation.version)
+        if self._writes:
+            self._check_size(client, transaction, limit)
+        size = _HEADER
+        for path in self.removals:
+            # Of a character four bytes at most, and the part of the path that the client adds.
+            size += 4 * (len(path) + len(client.chroot or "")) + _OPERATION
+            if size > limit and transaction.operations and not self._writes:
+                self._send(client, transaction, timeout, known)
+                transaction, size = client.transaction(), _HEADER
+            transaction.delete(path)
+        results = self._send(client, transaction, timeout, known)
+        for operation, result in zip(self._writes.values(), results, strict=False):
+            if operation.item is not None:
+                known.put(operation.path, operation.item, 0 if operation.version is None else result.version)
+
+    def _send(self, client: Any, transaction: Any, timeout: float, known: items.Known) -> Sequence[Any]:
+        for path in (*self._writes, *self.removals):
+            known.forget(path)
+        try:
+            return kazoo_utils.checked_commit(_Commit(transaction, timeout))  # type: ignore[no-any-return]
+        except kazoo_utils.KazooTransactionException as e:
+            reasons = [error for _, error in e.failures if not isinstance(error, _TAKEN_BACK)]
+            if any(isinstance(error, _OUTRUN) for error in reasons):
+                raise Outrun("Somebody else changed the same records in ZooKeeper", cause=e) from e
+            failure = exc.StorageFailure("ZooKeeper did not take a transaction", cause=e)
+            failure.permanent = any(isinstance(error, PERMANENT) for error in reasons)  # type: ignore[attr-defined]
+            raise failure from e
+        except lost_errors(client) as e:
+            size = sum(len(operation.data) for operation in self._writes.values())
+            hint = f" of {size} bytes (is the server's jute.maxbuffer smaller?)" if size > _LARGE else ""
+            raise Lost(f"The connection to ZooKeeper was lost during a commit{hint}", cause=e) from e
+
+    def size(self, transaction: Any) -> int:
+        """Returns the length of the packet that a transaction becomes."""
+        return len(serialization.Transaction(transaction.operations).serialize()) + _HEADER
+
+    def _check_size(self, client: Any, transaction: Any, limit: int) -> None:
+        bound = sum(len(operation.data) + 4 * len(operation.path) + _OPERATION for operation in self._writes.values())
+        bound += 4 * len(self._writes) * len(client.chroot or "")
+        if bound <= limit and not client.default_acl:
+            return
+        size = self.size(transaction)
+        if size <= limit:
+            return
+        largest = max(self._writes.values(), key=lambda operation: len(operation.data))
+        what, atom_uuid = largest.owner
+        others = len(self._writes) - 1
+        failure = exc.StorageFailure(
+            f"The record of {what} takes {len(largest.data)} bytes"
+            + (f", with the {others} others of the same transaction {size}" if others else f", in a packet {size}")
+            + f"; the ZooKeeper server takes packets of up to {limit} bytes (its jute.maxbuffer, here the option"
+            " 'jute_maxbuffer'). Nothing was written; keep large values elsewhere, and only their place in the record",
+            cause=None,
+        )
+        failure.permanent = True  # type: ignore[attr-defined]
+        failure.atom_uuid = atom_uuid  # type: ignore[attr-defined]
+        raise failure
+
+
+def lost_errors(client: Any) -> tuple[type[Exception], ...]:
+    """Returns the errors of a client that say: the answer never came."""
+    return (
+        client.handler.timeout_exception,
+        k_exc.ConnectionLoss,
+        k_exc.SessionExpiredError,
+        k_exc.OperationTimeoutError,
+        k_exc.SessionMovedError,
+    )
