@@ -62,6 +62,10 @@ _OPTIONAL_TRANSFERS: tuple[tuple[str, Callable[[Any], Any] | None], ...] = (
     ("handler", None),
     ("timeout", float),
     ("ca", None),
+    ("check_hostname", _to_bool(False)),
+    ("auth_data", None),
+    ("sasl_options", None),
+    ("default_acl", None),
 )
 
 
@@ -223,7 +227,8 @@ def make_client(conf: Mapping[str, Any]) -> Any:
 
     Args:
         conf: the options in `CONF_TRANSFERS`, ``hosts``, ``timeout`` (seconds), ``command_retry``,
-            ``connection_retry``, ``handler`` and ``ca`` (path of a file with certificates); all may be left out.
+            ``connection_retry``, ``handler``, ``ca`` (path of a file with certificates), ``check_hostname``,
+            ``auth_data``, ``sasl_options`` and ``default_acl``; all may be left out.
 
     Returns:
         The client, not started yet.
