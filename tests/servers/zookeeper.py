@@ -92,6 +92,8 @@ class ZooKeeper(base.Server):
         """Returns a path that nothing is at."""
         return f"/tests/{os.getpid()}_{next(self._numbers)}"
 
+    make_database = fresh
+
     @contextlib.contextmanager
     def client(self, **options: Any) -> Iterator[Any]:
         """Makes a client of the bare driver that is started, for as long as the context lasts."""

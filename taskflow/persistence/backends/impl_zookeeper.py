@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import posixpath
+import random
 import threading
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -36,8 +37,11 @@ _WINDOW = 200
 # After so many commits that nobody knows the outcome of, something is wrong that does not go away.
 _MOST_LOST = 3
 
-# After so many units of work that somebody else was faster with, those two will not agree.
-_MOST_OUTRUN = 10
+# Whenever somebody else is faster, that one gets done; who was too slow so often meets something else.
+_MOST_OUTRUN = 100
+
+# Seconds; longest wait of who was too slow, so that many who write one record do not all try again at once.
+_LONGEST_WAIT = 0.05
 
 
 class ZkBackend(path_based.PathBasedBackend):
@@ -317,6 +321,7 @@ class ZkConnection(path_based.PathBasedConnection):
                 if outrun == _MOST_OUTRUN:
                     raise
                 LOG.debug("Somebody else changed the same records, looking again", exc_info=True)
+                time.sleep(random.uniform(0, min(0.001 * outrun, _LONGEST_WAIT)))  # noqa: S311 - no secret
             self._catch_up()
 
     def _recovers(self) -> bool:
