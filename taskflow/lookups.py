@@ -12,7 +12,7 @@ from taskflow.persistence import models
 from taskflow.utils import uuids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from taskflow.persistence import base
 
@@ -270,6 +270,40 @@ class Lookups(records.Records):
                         f"Value {name!r} for argument {bound!r} of atom {atom_name!r} is provided by"
                         f" {sorted(provided_by)}, none of which is accessible from it"
                     )
+        return values
+
+    def values_nearby(
+        self,
+        args_mapping: Mapping[str, Any],
+        detail: models.AtomDetail,
+        sole_providers: Mapping[Any, int],
+        nearby: Collection[int],
+        details: Sequence[Any],
+    ) -> dict[str, Any] | None:
+        """The values for the arguments of an atom, where each is the whole result of an atom linked directly to it.
+
+        Args:
+            args_mapping: Argument name -> name of the value.
+            detail: The record of the atom.
+            sole_providers: Name -> the number of the one atom of the flow whose whole result it names.
+            nearby: The numbers of the atoms linked directly to this one.
+            details: Per number, the record of the atom.
+
+        Returns:
+            Argument name -> value; ``None`` if it takes :meth:`fetch_mapped_args` to find out.
+        """
+        if self._shared_lock is not None or META_INJECTED in detail.meta or detail._name in self._transient_args:
+            return None
+        defaults = self._defaults
+        values = {}
+        for bound, name in args_mapping.items():
+            provider = sole_providers.get(name)
+            if provider is None or provider not in nearby or name in defaults:
+                return None
+            source = details[provider]
+            if source.state != states.SUCCESS or source.failure:
+                return None
+            values[bound] = source.last_results
         return values
 
     def _first_default(self, name: Any) -> Any:

@@ -376,3 +376,17 @@ def test_an_engine_is_not_run_twice_at_once():
     go.set()
     first.join()
     assert engine.storage.get_flow_state() == states.SUCCESS
+
+
+@pytest.mark.parametrize("given", [5, None, ("executed",), ("done", 1), ["executed", 1]])
+def test_an_executor_that_gives_something_else_is_told_of(given):
+    class Odd(concurrent.futures.Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            made = concurrent.futures.Future()
+            made.set_result(given)
+            return made
+
+    engine = load(linear_flow.Flow("f").add(Adds("t")), Odd())
+    with pytest.raises(exc.ExecutionFailure, match="t==1.0.*PEP 3148"):
+        engine.run()
+    assert engine.storage.get_flow_state() == states.FAILURE

@@ -186,13 +186,14 @@ class ActionEngine(base.Engine):
         with self._lock:
             plan = self._ready_runtime("validate").layout
             unsatisfied = self.storage.fetch_unsatisfied_args
+            sole = plan.sole_providers
             last: exc.MissingDependencies | None = None
             found = 0
             missing: set[Any] = set()
             lone = False
             for i in plan.atoms():
                 atom = plan.items[i]
-                walker = scopes.ScopeWalker.at(plan, i)
+                nearby = plan.pred[i]
                 before: Any = None
                 lacks: set[str] = set()
                 for method, mapping, optional in (
@@ -202,7 +203,13 @@ class ActionEngine(base.Engine):
                     if not mapping:
                         continue
                     if before is None or before != (mapping, optional):
-                        lacks = unsatisfied(atom.name, mapping, walker, optional)
+                        lacks = set()
+                        for name in mapping.values():
+                            # Most often who provides it is linked to directly; what else there is takes a closer look.
+                            if sole.get(name, -1) not in nearby:
+                                walker = scopes.ScopeWalker.at(plan, i)
+                                lacks = unsatisfied(atom.name, mapping, walker, optional)
+                                break
                     before = (mapping, optional)
                     if lacks:
                         last = exc.MissingDependencies(

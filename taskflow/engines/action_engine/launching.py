@@ -33,6 +33,7 @@ LOG = logging.getLogger(__name__)
 # The longest wait for something to end before the loop looks up again, in seconds.
 WAITING_TIMEOUT = 60
 
+_KINDS = (executors.EXECUTED, executors.REVERTED)
 _ENTERED = {plans.EXECUTE: states.RUNNING, plans.REVERT: states.REVERTING}
 _STATE_OF_CODE = {code: state for state, code in plans.CODES.items() if state is not None}
 
@@ -63,9 +64,13 @@ class Launcher:
         self._priorities = any(getattr(item, "priority", 0) for item in self._layout.items)
         # What was found running at the start, to be taken up again by its intention.
         self._again: list[int] = []
-        # Submitted and done (the atoms, and the future of each); submitted and not known to be done.
+        # Submitted and done: the atoms, and of each what was done and what came of it (or nothing and a future that
+        # tells, where the executor is another's). Lists beside each other: a wide step ends with all of its atoms here,
+        # and an object for each would be one more for the collector to go through.
         self._done: list[int] = []
-        self._done_futures: list[Any] = []
+        self._done_kinds: list[str | None] = []
+        self._done_results: list[Any] = []
+        # Submitted and not known to be done.
         self._running: dict[Any, int] = {}
         self._ended: Any = None
         # Tasks whose beginning is saved but not told yet, and the state that each was in.
@@ -85,7 +90,10 @@ class Launcher:
 
     def done(self) -> set[Any]:
         """Futures of what has ended and was not taken in yet."""
-        return set(self._done_futures)
+        return {
+            result if kind is None else executors.DoneFuture(self._layout.items[i], (kind, result))
+            for i, kind, result in zip(self._done, self._done_kinds, self._done_results, strict=True)
+        }
 
     # -- starting ----------------------------------------------------------------------------------------------------
 
@@ -185,10 +193,13 @@ class Launcher:
         detail = self._details[i]
         storage = self._storage
         mapping = atoms.arguments_of(task)
-        arguments = {}
+        arguments: dict[str, Any] | None = {}
         if mapping:
-            walker = scopes.ScopeWalker.at(self._layout, i)
-            arguments = storage.fetch_mapped_args(mapping, detail._name, walker, task.optional)
+            layout = self._layout
+            arguments = storage.values_nearby(mapping, detail, layout.sole_providers, layout.pred[i], self._details)
+            if arguments is None:
+                walker = scopes.ScopeWalker.at(layout, i)
+                arguments = storage.fetch_mapped_args(mapping, detail._name, walker, task.optional)
         saver = progress_saver(storage, task)
         self._submitted(i, self._task_executor.execute_task(task, detail._uuid, arguments, saver))
 
@@ -253,11 +264,15 @@ class Launcher:
         self._recorder.move(concerned, states.PENDING, states.EXECUTE)
 
     def _submitted(self, i: int, future: Any) -> None:
-        if future.done():
+        if type(future) is executors.DoneFuture:
             self._done.append(i)
-            self._done_futures.append(future)
-            if self._save_ahead and not future.cancelled():
-                self._recorder.ahead(i, *self._ending(i, *future.result()))
+            self._done_kinds.append(future._done)
+            self._done_results.append(future._result)
+            if self._save_ahead:
+                self._recorder.ahead(i, *self._ending(i, future._done, future._result))
+            return
+        if future.done():
+            self._ended_elsewhere(i, future)
             return
         self._running[future] = i
         if self._ended is None:
@@ -299,8 +314,26 @@ class Launcher:
         i = self._running.pop(future, None)
         self._green.discard(future)
         if i is not None:
-            self._done.append(i)
-            self._done_futures.append(future)
+            self._ended_elsewhere(i, future)
+
+    def _ended_elsewhere(self, i: int, future: Any) -> None:
+        self._done.append(i)
+        self._done_kinds.append(None)
+        self._done_results.append(future)
+
+    def _outcome_of(self, i: int, future: Any) -> tuple[str, Any]:
+        """What was done of atom ``i``, and what came of it, as the future of an executor says.
+
+        Raises:
+            ExecutionFailure: That executor gave something else.
+        """
+        outcome: tuple[str, Any] = future.result()
+        if type(outcome) is not tuple or len(outcome) != 2 or outcome[0] not in _KINDS:
+            raise exc.ExecutionFailure(
+                f"The executor that {str(self._layout.items[i])!r} was given to came back with {outcome!r} in place of "
+                "what the function gave that it was to call: use an executor that keeps to PEP 3148"
+            )
+        return outcome
 
     def wake(self) -> None:
         """Have the loop look up from waiting, as the flow's state has changed; may be called by any thread."""

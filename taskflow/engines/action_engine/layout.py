@@ -177,10 +177,14 @@ class Layout:
 
     @property
     def sole_providers(self) -> dict[Any, int]:
-        """Symbol -> the one atom that says to provide it; symbols with several are left out."""
+        """Symbol -> the one atom that says to provide it, as its whole result; all other symbols are left out."""
         if self._sole is None:
             self.providers_of(None)
-            self._sole = {symbol: found[0] for symbol, found in (self._by_symbol or {}).items() if len(found) == 1}
+            self._sole = {
+                symbol: found[0]
+                for symbol, found in (self._by_symbol or {}).items()
+                if len(found) == 1 and atoms.outputs_of(self.items[found[0]])[symbol] is None
+            }
         return self._sole
 
     def visible_providers(self, symbol: Any, node: int) -> Iterator[tuple[int, Any]]:

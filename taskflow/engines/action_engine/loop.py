@@ -279,27 +279,28 @@ class Loop(launching.Launcher):
         self._recorder.flush()
         return FINISH
 
-    def _ended_in_turn(self) -> tuple[list[int], list[Any]]:
-        """What has ended, in the order of the flow: the atoms and their futures, taken out."""
-        done, futures = self._done, self._done_futures
-        self._done, self._done_futures = [], []
+    def _ended_in_turn(self) -> tuple[list[int], list[str | None], list[Any]]:
+        """What has ended, in the order of the flow: the atoms and what came of each, taken out."""
+        done, kinds, results = self._done, self._done_kinds, self._done_results
+        self._done, self._done_kinds, self._done_results = [], [], []
         if len(done) > 1 and any(map(operator.gt, done, itertools.islice(done, 1, None))):
             turn = sorted(range(len(done)), key=done.__getitem__)
-            done, futures = [done[k] for k in turn], [futures[k] for k in turn]
-        return done, futures
+            done, kinds, results = [done[k] for k in turn], [kinds[k] for k in turn], [results[k] for k in turn]
+        return done, kinds, results
 
-    def _take_in(self, done: list[int], futures: list[Any]) -> None:
+    def _take_in(self, done: list[int], kinds: list[str | None], results: list[Any]) -> None:
         recorder, portion = self._recorder, self._portion
         position = 0
         for position, i in enumerate(done):
             try:
-                self._complete(i, futures[position])
+                self._complete(i, kinds[position], results[position])
                 if portion and recorder.gathered >= portion:
                     recorder.flush()
             except Exception:
                 self.keep()
             except BaseException:
-                self._done, self._done_futures = done[position + 1 :], futures[position + 1 :]
+                position += 1
+                self._done, self._done_kinds, self._done_results = done[position:], kinds[position:], results[position:]
                 raise
 
     def game_over(self) -> str:
@@ -333,12 +334,14 @@ class Loop(launching.Launcher):
         finally:
             self._take_arrivals()
             self._put_back(list(self._entered))
-            for i, future in zip(self._done, self._done_futures, strict=True):
-                if future.cancelled():
+            for i, kind, result in zip(self._done, self._done_kinds, self._done_results, strict=True):
+                if kind is not None:
+                    self._recorder.outcome(i, *self._ending(i, kind, result))
+                elif result.cancelled():
                     self._withdraw(i)
-                elif future.exception() is None:
-                    self._recorder.outcome(i, *self._ending(i, *future.result()))
-            self._done, self._done_futures = [], []
+                elif result.exception() is None:
+                    self._recorder.outcome(i, *self._ending(i, *self._outcome_of(i, result)))
+            self._done, self._done_kinds, self._done_results = [], [], []
             self._recorder.gather_histories()
             self._recorder.flush()
 
@@ -350,10 +353,18 @@ class Loop(launching.Launcher):
         except Exception:
             self.keep()
 
-    def _complete(self, i: int, future: Any) -> None:
-        """Record and tell what came of atom ``i``, and let the plan know."""
+    def _complete(self, i: int, kind: str | None, result: Any) -> None:
+        """Record and tell what came of atom ``i``, and let the plan know.
+
+        Args:
+            i: The number of the atom.
+            kind: What was done; ``None`` if the future of an executor tells.
+            result: What came of it, or that future.
+        """
         plan = self._plan
-        if future.cancelled():
+        if kind is not None:
+            outcome = kind
+        elif result.cancelled():
             self._withdraw(i)
             if self._may_start():
                 # Nobody here wanted that, and it would be called off again if it were submitted again.
@@ -362,7 +373,8 @@ class Loop(launching.Launcher):
                     "that it was given to, before it began: run the flow again with an executor that is not shut down"
                 )
             return
-        outcome, result = future.result()
+        else:
+            outcome, result = self._outcome_of(i, result)
         if self._taken_up:
             self._taken_up.discard(i)
         state, result, progress = self._ending(i, outcome, result)
