@@ -5,18 +5,36 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from taskflow import exceptions as exc
 from taskflow.persistence import base, models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import datetime as dt
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    from taskflow.persistence import surveys
 
     Detail = models.LogBook | models.FlowDetail | models.AtomDetail
 
 D = TypeVar("D", models.LogBook, models.FlowDetail, models.AtomDetail)
+
+
+class Stamp(NamedTuple):
+    """What a backend knows of an item without reading it.
+
+    Attributes:
+        created_at: when it was made, in UTC without a zone; None if the backend does not know.
+        changed_at: when it was written last, likewise.
+        version: whatever differs after the next write, for backends that let others write during a transaction.
+    """
+
+    created_at: dt.datetime | None = None
+    changed_at: dt.datetime | None = None
+    version: Any = None
+
 
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 
@@ -86,22 +104,36 @@ def encode_item(item: dict[str, Any]) -> str:
 def _with_encodable_failures(atom: dict[str, Any]) -> dict[str, Any]:
     from taskflow.utils import json_utils
 
-    made = dict(atom)
-    for field in ("failure", "revert_failure"):
-        if made.get(field):
-            made[field] = json_utils.encodable_failure(made[field])
-    history = made.get("results")
-    if isinstance(history, list):
-        made["results"] = [_with_encodable_outcomes(attempt) for attempt in history]
-    return made
+    return {field: replace_arguments(field, value, json_utils.encodable) for field, value in atom.items()}
 
 
-def _with_encodable_outcomes(attempt: Any) -> Any:
-    from taskflow.utils import json_utils
+def replace_arguments(field: str, value: Any, replace: Callable[[Any], Any]) -> Any:
+    """Replaces the arguments of exceptions in a field of an atom's stored form, and leaves all else.
 
+    Args:
+        field: which one.
+        value: what it holds; not modified.
+        replace: takes an argument and returns what is to be in its place.
+    """
+    if field in {"failure", "revert_failure"}:
+        return _replaced(value, replace) if value else value
+    if field == "results" and isinstance(value, list):
+        return [_replaced_in_attempt(attempt, replace) for attempt in value]
+    return value
+
+
+def _replaced(form: dict[str, Any], replace: Callable[[Any], Any]) -> dict[str, Any]:
+    return {
+        **form,
+        "exc_args": tuple(map(replace, form.get("exc_args") or ())),
+        "causes": [_replaced(cause, replace) for cause in form.get("causes") or ()],
+    }
+
+
+def _replaced_in_attempt(attempt: Any, replace: Callable[[Any], Any]) -> Any:
     try:
         result, failures = attempt
-        return result, {name: json_utils.encodable_failure(form) for name, form in failures.items()}
+        return result, {name: _replaced(form, replace) for name, form in failures.items()}
     except Exception:
         # No attempt of a retry, but a result of a task that is a list.
         return attempt
@@ -208,6 +240,21 @@ class PathBasedConnection(base.Connection):
     @abc.abstractmethod
     def _transaction(self) -> AbstractContextManager[Any]:
         """Returns a context manager that yields the transaction object and ends it."""
+
+    def _stamp(self, path: str) -> Stamp:
+        """Tells when the item at a path was written; backends that do not know need not override this.
+
+        Raises:
+            NotFound: there is no such item; not from backends that do not know.
+        """
+        return Stamp()
+
+    def _expect(self, path: str, stamp: Stamp, transaction: Any) -> None:
+        """Makes a transaction fail if an item is not what it was; needless where transactions keep others out."""
+
+    def _del_link(self, path: str, transaction: Any) -> None:
+        """Removes a link, but not what it leads to."""
+        self._del_tree(path, transaction)
 
     # -- between details and items
 
@@ -351,7 +398,21 @@ class PathBasedConnection(base.Connection):
     def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
         """Reads all books, in no particular order."""
         for book_uuid in self._get_children(self.book_path):
-            yield self.get_logbook(book_uuid, lazy=lazy)
+            try:
+                book = self.get_logbook(book_uuid, lazy=lazy)
+            except exc.NotFound:
+                if self._is_gone(book_uuid):
+                    continue
+                raise
+            yield book
+
+    def _is_gone(self, book_uuid: str) -> bool:
+        """Whether a book was removed since its name was read."""
+        try:
+            self._item_of("log book", self.book_path, book_uuid)
+        except exc.NotFound:
+            return True
+        return False
 
     def get_logbook(self, book_uuid: str, lazy: bool = False) -> models.LogBook:
         """Reads a book, without its flow details if lazy.
@@ -430,3 +491,35 @@ class PathBasedConnection(base.Connection):
                 self._merge_into_stored(atom_detail, transaction, ignore_missing=True)
                 self._create_link(self._path_of(atom_detail), self._join_path(flow_path, atom_detail.uuid), transaction)
         return ()
+
+    # -- housekeeping
+
+    def _surveyor(self) -> Any:
+        from taskflow.persistence import path_surveys
+
+        return path_surveys.Surveyor(self)
+
+    def destroy_flow_details(self, fd_uuid: str) -> None:
+        """Removes a flow detail with its atom details, and the links to it; books stay.
+
+        Raises:
+            NotFound: there is no such flow detail.
+        """
+        self._surveyor().destroy_flow(fd_uuid)
+
+    def survey_books(self, size: int = 100, details: bool = True) -> Iterator[Sequence[surveys.BookSummary]]:
+        """Goes through all books, a page as it is its turn; see Connection.survey_books() of the base module."""
+        yield from self._surveyor().books(size, details)
+
+    def survey_flows(
+        self, book_uuid: str | None = None, size: int = 100, details: bool = True
+    ) -> Iterator[Sequence[surveys.FlowSummary]]:
+        """Goes through flows, a page as it is its turn; see Connection.survey_flows() of the base module."""
+        yield from self._surveyor().flows(book_uuid, size, details)
+
+    def discard(
+        self, books: Sequence[str], flows: Mapping[str, Sequence[str]], terms: surveys.Terms
+    ) -> surveys.Removed:
+        """Removes what meets the terms, in one transaction; see Connection.discard() of the base module."""
+        removed: surveys.Removed = self._surveyor().discard(books, flows, terms)
+        return removed

@@ -162,12 +162,13 @@ def encodable_failure(form: dict[str, Any], strictly: bool = False) -> dict[str,
     """
     return {
         **form,
-        "exc_args": tuple(_encodable(argument, strictly) for argument in form.get("exc_args") or ()),
+        "exc_args": tuple(encodable(argument, strictly) for argument in form.get("exc_args") or ()),
         "causes": [encodable_failure(cause, strictly) for cause in form.get("causes") or ()],
     }
 
 
-def _encodable(argument: Any, strictly: bool) -> Any:
+def encodable(argument: Any, strictly: bool = False) -> Any:
+    """Returns an argument of an exception, or its repr if it has no JSON form; see encodable_failure()."""
     try:
         text = encode(argument)
         if strictly:

@@ -8,6 +8,14 @@ from taskflow.persistence import backends
 from taskflow.testing import persistence
 
 
+class TestMemory(persistence.BackendConformance, unittest.TestCase):
+    shared = False
+    serialises = False
+
+    def backend(self):
+        return backends.fetch("memory")
+
+
 class TestSQLiteInMemory(persistence.BackendConformance, unittest.TestCase):
     shared = False
 

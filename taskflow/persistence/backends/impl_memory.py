@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import posixpath
+import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskflow import exceptions as exc
@@ -13,7 +14,7 @@ from taskflow.persistence import base, models, path_based
 from taskflow.persistence.backends import fake_filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import fasteners
 
@@ -38,6 +39,41 @@ class _Pending:
         self.newest: dict[str, tuple[base.Change, ...]] = {}
 
 
+class _Unit:
+    """What a transaction is going to do, once it is certain that all of it can be done."""
+
+    __slots__ = ("owner", "steps", "values")
+
+    def __init__(self) -> None:
+        self.owner = threading.get_ident()
+        self.values: dict[str, Any] = {}
+        self.steps: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+
+def _copied(detail: Any, form: dict[str, Any]) -> dict[str, Any]:
+    """Copies the fields of a stored form; arguments of exceptions that can not be copied give way to their repr."""
+    made = {}
+    for field, value in form.items():
+        try:
+            made[field] = copy.deepcopy(value)
+        except Exception as e:
+            try:
+                made[field] = copy.deepcopy(path_based.replace_arguments(field, value, _copyable))
+            except Exception:
+                raise base.unstorable(detail, field, e) from e
+    return made
+
+
+def _copyable(argument: Any) -> Any:
+    try:
+        return copy.deepcopy(argument)
+    except Exception:
+        try:
+            return repr(argument)
+        except Exception:
+            return f"<{type(argument).__qualname__} object>"
+
+
 class MemoryBackend(path_based.PathBasedBackend):
     """Keeps records in the memory of this process.
 
@@ -59,6 +95,7 @@ class MemoryBackend(path_based.PathBasedBackend):
         self._guard = self.memory._guard
         self._lock: fasteners.ReaderWriterLock | None = None
         self._pending = _Pending()
+        self._unit: _Unit | None = None
         self.memory._before_access = self._flush
 
     @property
@@ -160,23 +197,40 @@ class Connection(path_based.PathBasedConnection):
             self._folders[parts] = path
         return path
 
+    def _current_unit(self) -> _Unit | None:
+        unit = self._backend._unit
+        return unit if unit is not None and unit.owner == threading.get_ident() else None
+
     def _get_item(self, path: str) -> Any:
         with self._reporting(write=False):
+            unit = self._current_unit()
+            if unit is not None and path in unit.values:
+                return self._memory._copy(unit.values[path])
             return self._memory[path]
 
-    def _set_item(self, path: str, value: Any, transaction: FakeFilesystem) -> None:
+    def _copy_of(self, path: str, value: Any) -> Any:
+        if not self._backend._deep_copy:
+            return copy.copy(value)
         try:
-            transaction[path] = value
-        except exc.TaskFlowException:
-            raise
+            return copy.deepcopy(value)
         except Exception as e:
-            failure = exc.StorageFailure(f"The value for {path!r} can not be copied, so it can not be stored", cause=e)
-            failure.permanent = True  # type: ignore[attr-defined]
-            failure.atom_uuid = value["atom"]["uuid"] if "atom" in value else None  # type: ignore[attr-defined]
-            raise failure from e
+            if "atom" not in value:
+                failure = exc.StorageFailure(
+                    f"The value for {path!r} can not be copied, so it can not be stored", cause=e
+                )
+                failure.permanent = True  # type: ignore[attr-defined]
+                failure.atom_uuid = None  # type: ignore[attr-defined]
+                raise failure from e
+        detail = models.atom_detail_class(value["type"])(value["atom"]["name"], value["atom"]["uuid"])
+        return {**value, "atom": _copied(detail, value["atom"])}
 
-    def _del_tree(self, path: str, transaction: FakeFilesystem) -> None:
-        transaction.delete(path, recursive=True)
+    def _set_item(self, path: str, value: Any, transaction: _Unit) -> None:
+        transaction.values[path] = made = self._copy_of(path, value)
+        transaction.steps.append((self._memory._put, (path, made)))
+
+    def _del_tree(self, path: str, transaction: _Unit) -> None:
+        self._memory._find(path)
+        transaction.steps.append((self._memory.delete, (path, True)))
 
     def _get_children(self, path: str) -> list[str]:
         with self._reporting(write=False):
@@ -186,13 +240,20 @@ class Connection(path_based.PathBasedConnection):
         with self._reporting(write=True):
             self._memory.ensure_path(path)
 
-    def _create_link(self, src_path: str, dest_path: str, transaction: FakeFilesystem) -> None:
-        transaction.symlink(src_path, dest_path)
+    def _create_link(self, src_path: str, dest_path: str, transaction: _Unit) -> None:
+        transaction.steps.append((self._memory._link, (src_path, dest_path)))
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[FakeFilesystem]:
+    def _transaction(self) -> Iterator[_Unit]:
         with self._reporting(write=True):
-            yield self._memory
+            self._backend._flush()
+            self._backend._unit = unit = _Unit()
+            try:
+                yield unit
+            finally:
+                self._backend._unit = None
+            for step, arguments in unit.steps:
+                step(*arguments)
 
     def upgrade(self) -> None:
         """Makes the three folders where they are missing."""
@@ -274,21 +335,14 @@ class Connection(path_based.PathBasedConnection):
         forms: list[tuple[dict[str, Any], dict[str, Any]]] = []
         for detail, fields in path_based.gather_changes(changes):
             form = self._memory._peek(self._stored_path(detail))
-            copies = {}
-            for field, value in fields.items():
-                try:
-                    copies[field] = copy.deepcopy(path_based.stored_value(detail, field, value))
-                except Exception as e:
-                    raise base.unstorable(detail, field, e) from e
-            forms.append((form["atom"] if isinstance(detail, models.AtomDetail) else form, copies))
+            values = {field: path_based.stored_value(detail, field, value) for field, value in fields.items()}
+            forms.append((form["atom"] if isinstance(detail, models.AtomDetail) else form, _copied(detail, values)))
         new = []
         if added:
             flow_path = self._stored_path(flow_detail)
             for atom_detail in added:
-                try:
-                    new.append((atom_detail.uuid, copy.deepcopy(base._format_atom(atom_detail))))
-                except TypeError as e:
-                    raise base.unstorable(atom_detail, "results", e) from e
+                envelope = base._format_atom(atom_detail)
+                new.append((atom_detail.uuid, {**envelope, "atom": _copied(atom_detail, envelope["atom"])}))
         for target, copies in forms:
             target.update(copies)
         for uuid, form in new:
