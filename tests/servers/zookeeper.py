@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _JARS = pathlib.Path("/usr/share/java")
-_NEEDED = ("zookeeper.jar", "netty-all.jar", "slf4j-simple.jar")
+# ZooKeeper names most of what it needs by itself, but not what TLS needs.
+_NEEDED = ("zookeeper.jar", "netty-codec.jar", "netty-resolver.jar", "slf4j-simple.jar")
 
 
 def _class_path() -> str:
@@ -73,15 +74,16 @@ class ZooKeeper(base.Server):
 
     def is_ready(self) -> bool:
         """Tells whether the server answers."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as asked:
-                asked.sendall(b"srvr")
-                answer = b""
-                while part := asked.recv(4096):
-                    answer += part
-        except OSError:
-            return False
-        return b"Mode: standalone" in answer
+        return b"Mode: standalone" in self.ask(b"srvr")
+
+    def ask(self, command: bytes) -> bytes:
+        """Returns the answer to a command, which may be empty."""
+        answer = b""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=2) as asked:
+            asked.sendall(command)
+            while part := asked.recv(4096):
+                answer += part
+        return answer
 
     @property
     def hosts(self) -> str:
@@ -90,7 +92,8 @@ class ZooKeeper(base.Server):
 
     def fresh(self) -> str:
         """Returns a path that nothing is at."""
-        return f"/tests/{os.getpid()}_{next(self._numbers)}"
+        # Right below the root: who makes a parent first would also say who may use it.
+        return f"/tests-{os.getpid()}-{next(self._numbers)}"
 
     make_database = fresh
 
@@ -155,8 +158,17 @@ class Proxy:
                 server.settimeout(None)
                 with self._lock:
                     self._pairs.append((client, server))
-                self._run(self._pass_on, client, server, False)
-                self._run(self._pass_on, server, client, True)
+                self._run(self._serve, client, server)
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        back = threading.Thread(target=self._pass_on, args=(server, client, True), daemon=True)
+        back.start()
+        self._pass_on(client, server, False)
+        back.join()
+        with self._lock, contextlib.suppress(ValueError):
+            self._pairs.remove((client, server))
+        client.close()
+        server.close()
 
     def _pass_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
@@ -173,10 +185,10 @@ class Proxy:
         """Cuts all connections and returns how many there were."""
         with self._lock:
             pairs, self._pairs = self._pairs, []
-        for pair in pairs:
-            for end in pair:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
+            for pair in pairs:
+                for end in pair:
+                    with contextlib.suppress(OSError):
+                        end.shutdown(socket.SHUT_RDWR)
         return len(pairs)
 
     def close(self) -> None:
@@ -184,14 +196,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        with self._lock:
-            pairs = list(self._pairs)
+        self._threads[0].join(timeout=10)
         self.cut()
         for thread in self._threads:
-            thread.join(timeout=5)
-        for pair in pairs:
-            for end in pair:
-                end.close()
+            thread.join(timeout=10)
 
 
 def make_certificate(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:

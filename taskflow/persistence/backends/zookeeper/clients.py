@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
 from kazoo import exceptions as k_exc
 
 from taskflow import exceptions as exc
+from taskflow import logging
 from taskflow.persistence.backends.zookeeper import units
 from taskflow.utils import kazoo_utils, uris
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+LOG = logging.getLogger(__name__)
 
 # Seconds; what the client itself waits for at most.
 _START_TIMEOUT = 15.0
@@ -129,18 +131,12 @@ def check_version(client: Any, least: Iterable[int]) -> None:
     """
     try:
         kazoo_utils.check_compatible(client, min_version=least)
-    except k_exc.KazooException:
-        # The client asks by a command that servers refuse unless it is configured; this one they always answer.
-        answer = client.command(b"srvr")
-        found = re.search(r"version: *(\d+(?:\.\d+)+)", answer)
-        if found is None:
-            if "whitelist" in answer:
-                return  # which servers have since 3.4.10
-            raise
-        version = tuple(map(int, found[1].split(".")))
-        wanted = tuple(least)
-        if version < wanted:
-            texts = [".".join(map(str, numbers)) for numbers in (wanted, version)]
-            raise exc.IncompatibleVersion(
-                f"ZooKeeper of version {texts[0]} is needed, the server has {texts[1]}"
-            ) from None
+    except exc.IncompatibleVersion:
+        raise
+    except Exception:
+        # The client asks by a command that servers refuse unless they are configured to answer it, and that it can not
+        # send through TLS. What the version matters for is whether there are transactions, so try one.
+        LOG.debug("The server does not tell its version, trying what it can do", exc_info=True)
+        transaction = client.transaction()
+        transaction.check("/", -1)
+        transaction.commit_async().get(timeout=_START_TIMEOUT)
