@@ -241,6 +241,14 @@ class PathBasedConnection(base.Connection):
     def _transaction(self) -> AbstractContextManager[Any]:
         """Returns a context manager that yields the transaction object and ends it."""
 
+    def _transaction_on(self, paths: Sequence[str]) -> AbstractContextManager[Any]:  # noqa: ARG002
+        """Like _transaction(), for one that changes nothing but items that have to exist already.
+
+        Args:
+            paths: those of the items; backends may keep others away from these only.
+        """
+        return self._transaction()
+
     def _stamp(self, path: str) -> Stamp:
         """Tells when the item at a path was written; backends that do not know need not override this.
 
@@ -375,7 +383,9 @@ class PathBasedConnection(base.Connection):
         Raises:
             NotFound: it is not stored, and is not to be created.
         """
-        with self._transaction() as transaction:
+        with (
+            self._transaction() if ignore_missing else self._transaction_on([self._path_of(atom_detail)]) as transaction
+        ):
             merged: models.AtomDetail = self._merge_into_stored(atom_detail, transaction, ignore_missing)
         return merged
 
@@ -470,9 +480,12 @@ class PathBasedConnection(base.Connection):
 
         See Connection.write() of the base module. Atom details that somebody else stored are not looked for.
         """
-        with self._transaction() as transaction:
+        gathered = gather_changes(changes)
+        with (
+            self._transaction() if added else self._transaction_on([self._path_of(detail) for detail, _ in gathered])
+        ) as transaction:
             items: list[tuple[str, Any]] = []
-            for detail, fields in gather_changes(changes):
+            for detail, fields in gathered:
                 values = {field: stored_value(detail, field, value) for field, value in fields.items()}
                 if isinstance(detail, models.AtomDetail):
                     item = self._item_of(f"detail of atom '{detail.name}'", self.atom_path, detail.uuid)

@@ -44,3 +44,8 @@ class InTemporaryFolder(persistence.BackendConformance):
 class TestSQLiteFile(InTemporaryFolder, unittest.TestCase):
     def conf(self, folder):
         return {"connection": f"sqlite:///{folder}/records.db"}
+
+
+class TestFolder(InTemporaryFolder, unittest.TestCase):
+    def conf(self, folder):
+        return {"connection": "dir", "path": f"{folder}/records", "fsync": False}

@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """How are records kept as files in a folder, so that no kill leaves half of one?
 
-What one transaction writes is put together in memory first; then each file is written beside its place, brought to the
-disk and moved over the old one. Files of atoms come first, then those of flows and of books, links last: a reader never
-meets a link to what is not there yet. A process that is killed between two of these moves leaves the first part of the
-unit. An engine goes on from that: it orders what it changes so that what ended comes before what begins, and it decides
-again about a failure whose consequences are not all recorded.
+What one transaction writes is put together in memory first. Then each file is written beside its place and brought to
+the disk, and only when that has been done for all of them they are moved over the old ones, one after the other. So
+whatever goes wrong while writing changes nothing, and a process that is killed between two moves leaves the first part
+of a unit:
+
+* Atoms come in the order in which the engine names them: what ended before what begins. Otherwise a task could be
+  recorded as running whose requirement is not recorded.
+* Then flows: a flow is not recorded as ended before its last atom is, nor as pending before its atoms are reset. An
+  engine decides again about a failure whose consequences are not all recorded.
+* Then books, and links last: a reader never meets a link to what is not there yet.
+
+A book that is removed is first moved to a folder that nobody lists. The next transaction that makes or removes anything
+finishes what a killed process left there.
 """
 
 from __future__ import annotations
@@ -16,27 +24,35 @@ import json
 import os
 import shutil
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from taskflow import exceptions as exc
 from taskflow.persistence import path_based
+from taskflow.persistence.backends import dir_locks
 from taskflow.utils import texts, uris
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping, Sequence
+    from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 
     import fasteners
 
 METADATA = "metadata"
-LOCK = "lock"
 
-# Written, and then moved over the old file. Writers of this library exclude each other, so one name is enough, and what
-# a killed one left is overwritten by the next.
+# Written, and then moved over the old file. One name is enough since writers exclude each other, and what a killed one
+# left is overwritten by the next.
 _NEW = ".metadata.new"
 
-_RESERVED = frozenset((METADATA, LOCK, _NEW, os.curdir, os.pardir))
+# Where books are while they are being removed.
+_REMOVED = ".removed"
+
+_RESERVED = frozenset((METADATA, dir_locks.LOCK, _NEW, os.curdir, os.pardir))
 _ATOMS, _FLOWS, _BOOKS = "atom_details", "flow_details", "books"
 _TURN = {_ATOMS: 0, _FLOWS: 1, _BOOKS: 2}
+
+# A file that changed so shortly before it was read, in nanoseconds, may change again without a sign of it: clocks of
+# file systems tick slowly, and a new file gets the number of one that was just removed.
+_FRESH = 100_000_000
 
 
 class DirBackend(path_based.PathBasedBackend):
@@ -65,22 +81,34 @@ class DirBackend(path_based.PathBasedBackend):
         self.encoding: str = self._conf.get("encoding", self.DEFAULT_FILE_ENCODING)
         self.fsync = texts.as_bool(self._conf.get("fsync", True))
         self.file_cache: MutableMapping[str, dict[str, Any]] = _cache(self._conf.get("max_cache_size"))
-        # For the cache, and for the locks on files: closing one of them ends all that this process has on that file.
-        self._guard = threading.RLock()
+        self._cache_guard = threading.Lock()
+        self._place = dir_locks.place_of(self._path)
         self._lock: fasteners.ReaderWriterLock | None = None
         # What the transaction under way is to write, and the thread that it belongs to.
         self._unit: _Unit | None = None
 
     @property
     def lock(self) -> fasteners.ReaderWriterLock:
-        """The lock that each transaction has alone, among the threads of this process."""
+        """The lock that each transaction has alone, among the threads that use this backend."""
         if self._lock is None:
             import fasteners
 
-            with self._guard:
+            # A transaction that saw no lock must be over before anybody can take the new one.
+            with self._place.turn:
                 if self._lock is None:
                     self._lock = fasteners.ReaderWriterLock()
         return self._lock
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Gives a transaction its turn among the threads of this process."""
+        while True:
+            # Nobody can hold the public lock until somebody asked for it.
+            lock = self._lock
+            with contextlib.nullcontext() if lock is None else lock.write_lock(), self._place.turn:
+                if lock is self._lock:
+                    yield
+                    return
 
     def get_connection(self) -> Connection:
         """Returns a connection; nothing is read or made yet."""
@@ -129,13 +157,25 @@ class Connection(path_based.PathBasedConnection):
 
     _backend: DirBackend
 
+    def __init__(self, backend: DirBackend) -> None:
+        super().__init__(backend)
+        self._place = backend._place
+        self._folders = {os.path.join(backend.path, name): turn for name, turn in _TURN.items()}
+
+    def upgrade(self) -> None:
+        """Makes the three folders where they are missing, and finishes what a killed process was removing."""
+        super().upgrade()
+        if os.path.isdir(os.path.join(self._backend.path, _REMOVED)):
+            with self._transaction():
+                pass
+
     def validate(self) -> None:
         """Checks that the three folders are there.
 
         Raises:
             StorageFailure: one of them is not a folder.
         """
-        for path in (self.book_path, self.flow_path, self.atom_path):
+        for path in self._folders:
             if not os.path.isdir(path):
                 error = RuntimeError(f"Missing the folder {path!r}; upgrade() makes it")
                 message = f"The directory backend at {self._backend.path!r} can not be used"
@@ -154,13 +194,11 @@ class Connection(path_based.PathBasedConnection):
                 raise failure
         return os.path.join(*parts)
 
-    def _folder_of(self, path: str) -> str:
-        """Which of the three folders a path lies directly in."""
-        return os.path.basename(os.path.dirname(path))
-
     def _ensure_path(self, path: str) -> None:
         with self._reporting(path):
-            os.makedirs(path, exist_ok=True)
+            if not os.path.isdir(path):
+                os.makedirs(path, exist_ok=True)
+                self._sync([os.path.dirname(path)])
 
     @contextlib.contextmanager
     def _reporting(self, path: str) -> Iterator[None]:
@@ -183,13 +221,9 @@ class Connection(path_based.PathBasedConnection):
 
     def _get_item(self, path: str) -> Any:
         unit = self._current_unit()
-        if unit is not None and path in unit.texts:
-            text = unit.texts[path]
-        else:
-            with self._reporting(path):
-                text = self._text_of(path)
         with self._reporting(path):
-            item = json.loads(text)
+            text = unit.texts.get(path) if unit is not None else None
+            item = json.loads(self._text_of(path) if text is None else text)
             if not isinstance(item, dict):
                 raise ValueError(  # noqa: TRY004 - it is about the text
                     f"Expected a JSON object in {os.path.join(path, METADATA)!r}, found {type(item)}"
@@ -199,17 +233,23 @@ class Connection(path_based.PathBasedConnection):
     def _text_of(self, path: str) -> str:
         backend = self._backend
         file = os.path.join(path, METADATA)
-        with backend._guard, _file_lock(path, create=False):
-            about = os.stat(file)
-            stamp = (about.st_mtime_ns, about.st_size, about.st_ino)
+        with backend._cache_guard:
             known = backend.file_cache.get(file)
-            if known is not None and known.get("stamp") == stamp:
-                data: str = known["data"]
-                return data
-            with open(file, encoding=backend.encoding, newline="") as opened:
-                data = opened.read()
-            backend.file_cache[file] = {"data": data, "mtime": about.st_mtime, "stamp": stamp}
-            return data
+        if known is not None and known["stamp"] is not None and known["stamp"] == _stamp_of(os.stat(file)):
+            kept: str = known["data"]
+            return kept
+        with self._place.reading(path):
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                about = os.fstat(descriptor)
+                data = _read_all(descriptor, about.st_size)
+            finally:
+                os.close(descriptor)
+        text = data.decode(backend.encoding)
+        stamp = _stamp_of(about) if time.time_ns() - about.st_ctime_ns > _FRESH else None
+        with backend._cache_guard:
+            backend.file_cache[file] = {"data": text, "mtime": about.st_mtime, "stamp": stamp}
+        return text
 
     def _get_children(self, path: str) -> list[str]:
         with self._reporting(path), os.scandir(path) as entries:
@@ -222,6 +262,13 @@ class Connection(path_based.PathBasedConnection):
                 ]
             return [entry.name for entry in entries if entry.is_symlink()]
 
+    def _stamp(self, path: str) -> path_based.Stamp:
+        import datetime as dt
+
+        with self._reporting(path):
+            seconds = os.stat(os.path.join(path, METADATA)).st_mtime
+        return path_based.Stamp(None, dt.datetime.fromtimestamp(seconds, dt.UTC).replace(tzinfo=None))
+
     # -- writing
 
     def _set_item(self, path: str, value: Any, transaction: _Unit) -> None:
@@ -231,60 +278,63 @@ class Connection(path_based.PathBasedConnection):
         transaction.links[dest_path] = src_path
 
     def _del_tree(self, path: str, transaction: _Unit) -> None:
-        if os.path.dirname(path) == self._backend.path and not os.path.isdir(path):
+        if path in self._folders and not os.path.isdir(path):
             raise exc.NotFound(f"There is no folder {path!r}; upgrade() makes it")
         transaction.removed.append(path)
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[_Unit]:
+    def _transaction(self, paths: Sequence[str] | None = None) -> Iterator[_Unit]:
         backend = self._backend
-        with self._reporting(backend.path), backend.lock.write_lock(), self._alone():
-            backend._unit = unit = _Unit()
-            try:
-                yield unit
-            finally:
-                backend._unit = None
-            with backend._guard:
-                self._carry_out(unit)
+        with self._reporting(backend.path), backend._alone():
+            if paths is None:
+                os.makedirs(backend.path, exist_ok=True)
+            with self._place.changing(backend.path, paths):
+                if paths is None:
+                    self._finish_removing()
+                backend._unit = unit = _Unit()
+                try:
+                    yield unit
+                finally:
+                    backend._unit = None
+                self._write_files(unit.texts)
+                self._make_links(unit.links)
+                self._remove(unit.removed)
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Excludes transactions of other processes: reading what is changed and writing it belong together."""
-        os.makedirs(self._backend.path, exist_ok=True)
-        with _file_lock(self._backend.path, create=True):
-            yield
+    def _transaction_on(self, paths: Sequence[str]) -> contextlib.AbstractContextManager[_Unit]:
+        return self._transaction(paths)
 
-    def _carry_out(self, unit: _Unit) -> None:
+    def _write_files(self, texts: dict[str, str]) -> None:
         backend = self._backend
-        touched: dict[str, None] = {}
-        paths = sorted(unit.texts, key=lambda path: _TURN.get(self._folder_of(path), len(_TURN)))
-        for path in paths:
-            if not os.path.isdir(path):
-                os.makedirs(path, exist_ok=True)
-                touched[os.path.dirname(path)] = None
-            self._write_beside(path, unit.texts[path])
+        parents = self._folders
+        paths = sorted(texts, key=lambda path: parents.get(os.path.dirname(path), len(parents)))
+        made: list[str] = []
+        begun: list[str] = []
+        try:
+            for path in paths:
+                data = texts[path].encode(backend.encoding)
+                new = os.path.join(path, _NEW)
+                begun.append(new)
+                try:
+                    self._write_beside(new, data)
+                except FileNotFoundError:
+                    made.append(path)
+                    os.makedirs(path, exist_ok=True)
+                    self._write_beside(new, data)
+        except BaseException:
+            self._clean_up(begun, made)
+            raise
         for path in paths:
             file = os.path.join(path, METADATA)
-            with _file_lock(path, create=True):
-                backend.file_cache.pop(file, None)
+            with self._place.writing(path):
                 os.replace(os.path.join(path, _NEW), file)
-            if backend.fsync:
-                _sync_folder(path)
-        self._sync(touched)
-        touched.clear()
-        # Links to atoms come before links to the flow that they belong to.
-        for place in sorted(unit.links, key=lambda path: os.path.dirname(path).startswith(self.book_path + os.sep)):
-            if not os.path.islink(place):
-                os.symlink(unit.links[place], place)
-                touched[os.path.dirname(place)] = None
-        self._sync(touched)
-        self._remove(unit.removed)
+            with backend._cache_guard:
+                backend.file_cache.pop(file, None)
+        self._sync([*paths, *dict.fromkeys(map(os.path.dirname, made))])
 
-    def _write_beside(self, path: str, text: str) -> None:
-        data = text.encode(self._backend.encoding)
-        descriptor = os.open(os.path.join(path, _NEW), os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    def _write_beside(self, new: str, data: bytes) -> None:
+        descriptor = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o666)
         try:
-            written = 0
+            written = os.write(descriptor, data)
             while written < len(data):
                 written += os.write(descriptor, data[written:])
             if self._backend.fsync:
@@ -292,51 +342,102 @@ class Connection(path_based.PathBasedConnection):
         finally:
             os.close(descriptor)
 
-    def _remove(self, paths: Sequence[str]) -> None:
-        # A book is gone for readers before anything of it is: nobody is to meet one with parts missing.
-        for path in paths:
-            if os.path.dirname(path) == self.book_path:
-                self._forget(path)
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(path, METADATA))
+    def _clean_up(self, begun: list[str], made: list[str]) -> None:
+        for file in begun:
+            with contextlib.suppress(OSError):
+                os.unlink(file)
+        for path in made:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+    def _make_links(self, links: dict[str, str]) -> None:
         touched: dict[str, None] = {}
+        # Links to atoms come before links to the flow that they belong to.
+        for place in sorted(links, key=lambda path: path.startswith(self.book_path + os.sep)):
+            if not os.path.islink(place):
+                os.symlink(links[place], place)
+                touched[os.path.dirname(place)] = None
+        self._sync(touched)
+
+    # -- removing
+
+    def _remove(self, paths: Sequence[str]) -> None:
+        if not paths:
+            return
+        removed = os.path.join(self._backend.path, _REMOVED)
+        books = [path for path in paths if os.path.dirname(path) == self.book_path and os.path.isdir(path)]
+        if books:
+            os.makedirs(removed, exist_ok=True)
+            for path in books:
+                # Gone for readers before anything in it is: nobody is to meet one with parts missing.
+                os.rename(path, os.path.join(removed, os.path.basename(path)))
+            self._sync([removed, self.book_path, self._backend.path])
+        self._delete([path for path in paths if path not in books])
+        self._finish_removing()
+
+    def _finish_removing(self) -> None:
+        removed = os.path.join(self._backend.path, _REMOVED)
+        try:
+            names = os.listdir(removed)
+        except FileNotFoundError:
+            return
+        for name in names:
+            book = os.path.join(removed, name)
+            for flow_uuid in self._links_in(book):
+                flow = os.path.join(self.flow_path, flow_uuid)
+                # The links of a flow tell what else is to be removed, so they go last.
+                self._delete([os.path.join(self.atom_path, atom_uuid) for atom_uuid in self._links_in(flow)])
+                self._delete([flow])
+            self._delete([book])
+        with contextlib.suppress(OSError):
+            os.rmdir(removed)
+
+    def _links_in(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(folder) as entries:
+                return [entry.name for entry in entries if entry.is_symlink()]
+        except FileNotFoundError:
+            return []
+
+    def _delete(self, paths: Sequence[str]) -> None:
+        touched: dict[str, None] = {}
+        cache = self._backend.file_cache
         for path in paths:
-            self._forget(path)
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(path)
+            with self._backend._cache_guard:
+                cache.pop(os.path.join(path, METADATA), None)
+                for file in [each for each in cache if each.startswith(path + os.sep)] if path in self._folders else ():
+                    cache.pop(file, None)
+            with contextlib.suppress(FileNotFoundError), self._place.guard:
+                if os.path.islink(path):
+                    os.unlink(path)
+                else:
+                    shutil.rmtree(path)
             touched[os.path.dirname(path)] = None
         self._sync(touched)
 
-    def _forget(self, path: str) -> None:
-        cache = self._backend.file_cache
-        cache.pop(os.path.join(path, METADATA), None)
-        for file in [file for file in cache if file.startswith(path + os.sep)] if path == self.book_path else ():
-            cache.pop(file, None)
-
-    def _sync(self, folders: dict[str, None]) -> None:
-        if self._backend.fsync:
-            for folder in folders:
-                _sync_folder(folder)
-
-
-def _sync_folder(path: str) -> None:
-    """Brings the names in a folder to the disk; a folder that is gone has none."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _sync(self, folders: Iterable[str]) -> None:
+        """Brings the names in folders to the disk; a folder that is gone has none."""
+        for folder in folders if self._backend.fsync else ():
+            try:
+                descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
-def _file_lock(folder: str, create: bool) -> contextlib.AbstractContextManager[Any]:
-    """The lock between processes on what is in a folder; reading makes no lock file."""
-    file = os.path.join(folder, LOCK)
-    if not create and not os.path.exists(file):
-        return contextlib.nullcontext()
-    import fasteners
+def _stamp_of(about: os.stat_result) -> tuple[int, int, int, int]:
+    return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino
 
-    lock: contextlib.AbstractContextManager[Any] = fasteners.InterProcessLock(file)
-    return lock
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while data:
+        data = os.read(descriptor, 1 << 20)
+        parts.append(data)
+    return b"".join(parts)
