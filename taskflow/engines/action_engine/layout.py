@@ -13,7 +13,7 @@ from taskflow import flow as flows
 from taskflow import task as tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 TASK, RETRY, FLOW, FLOW_END = range(4)
 
@@ -33,14 +33,13 @@ class Layout:
     """
 
     __slots__ = (
-        "_by_symbol",
         "_entries",
         "_graph_labels",
         "_graph_order",
         "_names",
         "_numbers",
         "_order",
-        "_sole",
+        "_providers",
         "children_of",
         "deciders",
         "end_of",
@@ -76,8 +75,7 @@ class Layout:
         self._entries: dict[int, int] = {}
         self._numbers: dict[int, int] | None = None
         self._names: dict[Any, int] | None = None
-        self._by_symbol: dict[Any, list[int]] | None = None
-        self._sole: dict[Any, int] | None = None
+        self._providers: _Providers | None = None
         self._graph_order: Sequence[int] | None = None
         self._order: Sequence[int] | None = None
         self._graph_labels: dict[int, _GraphLabels] = {}
@@ -162,30 +160,27 @@ class Layout:
 
     # -- who provides, who precedes --------------------------------------------------------------------------
 
-    def providers_of(self, symbol: Any) -> Sequence[int]:
-        """Numbers, ascending, of the atoms that say to provide ``symbol``."""
-        index = self._by_symbol
+    def _index(self) -> _Providers:
+        index = self._providers
         if index is None:
-            index = {}
+            index = _Providers()
             kinds = self.kinds
             for i, item in enumerate(self.items):
                 if kinds[i] <= RETRY:
-                    for name in atoms.outputs_of(item):
-                        index.setdefault(name, []).append(i)
-            self._by_symbol = index
-        return index.get(symbol, ())
+                    index.add(i, atoms.outputs_of(item))
+            self._providers = index
+        return index
+
+    def providers_of(self, symbol: Any) -> Sequence[int]:
+        """Numbers, ascending, of the atoms that say to provide ``symbol``."""
+        index = self._providers or self._index()
+        one = index.one.get(symbol)
+        return index.several.get(symbol, ()) if one is None else (one,)
 
     @property
     def sole_providers(self) -> dict[Any, int]:
         """Symbol -> the one atom that says to provide it, as its whole result; all other symbols are left out."""
-        if self._sole is None:
-            self.providers_of(None)
-            self._sole = {
-                symbol: found[0]
-                for symbol, found in (self._by_symbol or {}).items()
-                if len(found) == 1 and atoms.outputs_of(self.items[found[0]])[symbol] is None
-            }
-        return self._sole
+        return self._index().whole
 
     def visible_providers(self, symbol: Any, node: int) -> Iterator[tuple[int, Any]]:
         """Yield the names of the providers of ``symbol`` that precede ``node``, the nearest first.
@@ -283,6 +278,36 @@ class Layout:
             if entry < 0:
                 return found
             node = entry
+
+
+class _Providers:
+    """Who says to provide which symbol. Most symbols have one provider, which then costs no object of its own.
+
+    Attributes:
+        one: Symbol -> the number of its only provider.
+        whole: Those of them that stand for the whole result of their provider.
+        several: Symbol -> the numbers of its providers, ascending, where there are several.
+    """
+
+    __slots__ = ("one", "several", "whole")
+
+    def __init__(self) -> None:
+        self.one: dict[Any, int] = {}
+        self.whole: dict[Any, int] = {}
+        self.several: dict[Any, list[int]] = {}
+
+    def add(self, i: int, outputs: Mapping[Any, Any]) -> None:
+        one = self.one
+        for symbol, index in outputs.items():
+            if symbol in self.several:
+                self.several[symbol].append(i)
+            elif symbol in one:
+                self.several[symbol] = [one.pop(symbol), i]
+                self.whole.pop(symbol, None)
+            else:
+                one[symbol] = i
+                if index is None:
+                    self.whole[symbol] = i
 
 
 class _GraphLabels:
