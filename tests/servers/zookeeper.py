@@ -119,7 +119,9 @@ class Proxy:
 
     Attributes:
         port: where clients connect.
-        mute: what the server says is not passed on any more; the next thing it says cuts the connection.
+        refusing: new connections are closed at once.
+        mute: the next thing that the server says is not passed on, and the connection is cut.
+        deaf: likewise the next thing that a client says.
     """
 
     def __init__(self, port: int) -> None:
@@ -131,6 +133,7 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self.refusing = False
         self.mute = threading.Event()
+        self.deaf = threading.Event()
         self._run(self._accept)
 
     def _run(self, work: Any, *arguments: Any) -> None:
@@ -173,8 +176,9 @@ class Proxy:
     def _pass_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if answers and self.mute.is_set():
-                    self.mute.clear()
+                lost = self.mute if answers else self.deaf
+                if lost.is_set():
+                    lost.clear()
                     break
                 target.sendall(data)
         for end in (source, target):
