@@ -414,7 +414,7 @@ class TestSizes:
         before = nodes(bare, root)
         del transactions.sizes[:]
         flow_detail, detail = book.find("F"), book.find("F").find("T")
-        with pytest.raises(exc.StorageFailure, match="atom 't' .T.*jute.maxbuffer") as caught:
+        with pytest.raises(exc.StorageFailure, match="jute.maxbuffer.*atom 't' .T") as caught:
             connection.write(flow_detail, [(flow_detail, {"state": "RUNNING"}), (detail, {"results": value})])
         assert caught.value.permanent
         assert caught.value.atom_uuid == "T"
@@ -434,7 +434,7 @@ class TestSizes:
         added = [models.TaskDetail(f"n{number}", f"N{number}") for number in range(4)]
         for number, detail in enumerate(added):
             detail.results = "x" * (262_200 + number)
-        with pytest.raises(exc.StorageFailure, match="atom 'n3' .N3. takes 26.* others of the same transaction 10"):
+        with pytest.raises(exc.StorageFailure, match="of 8 nodes .* 10.* bytes. .*'n3' .N3. with 26"):
             connection.write(flow_detail, [], added)
         assert transactions.sizes == []
         connection.write(flow_detail, [], added[:3])

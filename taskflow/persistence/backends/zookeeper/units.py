@@ -82,6 +82,7 @@ class Unit:
         data: path -> the data that was read.
         children: path -> the names that were found below it.
         removals: the paths that are going to be removed, leaves first.
+        expected: path -> the version that it must still have to be removed.
     """
 
     def __init__(self) -> None:
@@ -89,6 +90,7 @@ class Unit:
         self.data: dict[str, bytes] = {}
         self.children: dict[str, set[str]] = {}
         self.removals: dict[str, None] = {}
+        self.expected: dict[str, int] = {}
         self._writes: dict[str, _Operation] = {}
 
     def written(self, path: str) -> bytes | None:
@@ -150,7 +152,7 @@ class Unit:
             if size > limit and transaction.operations and not self._writes:
                 self._send(client, transaction, timeout, known)
                 transaction, size = client.transaction(), _HEADER
-            transaction.delete(path)
+            transaction.delete(path, self.expected.get(path, -1))
         results = self._send(client, transaction, timeout, known)
         for operation, result in zip(self._writes.values(), results, strict=False):
             if operation.item is not None:
@@ -187,13 +189,11 @@ class Unit:
             return
         largest = max(self._writes.values(), key=lambda operation: len(operation.data))
         what, atom_uuid = largest.owner
-        others = len(self._writes) - 1
         failure = exc.StorageFailure(
-            f"The record of {what} takes {len(largest.data)} bytes"
-            + (f", with the {others} others of the same transaction {size}" if others else f", in a packet {size}")
-            + f"; the ZooKeeper server takes packets of up to {limit} bytes (its jute.maxbuffer, here the option"
-            " 'jute_maxbuffer'). Nothing was written; keep large values elsewhere, and only their place in the record",
-            cause=None,
+            f"The ZooKeeper server takes packets of up to {limit} bytes (its jute.maxbuffer, here the option"
+            f" 'jute_maxbuffer'), and a transaction of {len(self._writes)} nodes would be one of {size} bytes. The"
+            f" largest is the record of {what} with {len(largest.data)} bytes. Nothing was written; keep large values"
+            " elsewhere, and only their place in the record"
         )
         failure.permanent = True  # type: ignore[attr-defined]
         failure.atom_uuid = atom_uuid  # type: ignore[attr-defined]
