@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import time
@@ -20,6 +21,7 @@ from kazoo.handlers import threading as k_threading
 from taskflow import exceptions as exc
 from taskflow.persistence import backends, models
 from taskflow.persistence.backends import impl_zookeeper
+from taskflow.persistence.backends.zookeeper import clients
 from taskflow.utils import kazoo_utils
 
 
@@ -223,6 +225,32 @@ class TestClients:
         servers_base.wait_for(lambda: backend._client.client_state == "CLOSED", "the client gives up")
         proxy.refusing = False
         assert len(list(connection.get_logbooks())) == 1
+
+    @pytest.mark.parametrize("given", [False, True])
+    def test_client_that_is_about_to_connect_again_is_waited_for(self, zookeeper, proxy, root, opened, given):
+        with contextlib.ExitStack() as stack:
+            kwargs = {"client": stack.enter_context(zookeeper.client(hosts=proxy.hosts))} if given else {}
+            backend = opened({"connection": "zookeeper", "hosts": proxy.hosts, "path": root}, **kwargs)
+            save(backend)
+            proxy.refusing = True
+            proxy.cut()
+            servers_base.wait_for(lambda: not backend._client.connected, "the connection is lost")
+            timer = threading.Timer(0.3, setattr, (proxy, "refusing", False))
+            timer.start()
+            assert len(list(backend.get_connection().get_logbooks())) == 1
+            timer.join()
+
+    def test_client_that_can_not_connect_again(self, zookeeper, proxy, root, opened, monkeypatch):
+        backend = opened({"connection": "zookeeper", "hosts": proxy.hosts, "path": root})
+        save(backend)
+        proxy.refusing = True
+        proxy.cut()
+        servers_base.wait_for(lambda: not backend._client.connected, "the connection is lost")
+        start = clients.start
+        monkeypatch.setattr(clients, "start", lambda client: start(client, 0.2))
+        with pytest.raises(exc.StorageFailure, match="reached") as caught:
+            backend.get_connection()
+        assert isinstance(caught.value.cause, k_threading.KazooTimeoutError)
 
     def test_failing_to_stop_is_reported(self, zookeeper, root, monkeypatch):
         backend = impl_zookeeper.ZkBackend({"hosts": zookeeper.hosts, "path": root})
