@@ -140,10 +140,14 @@ def _replaced_in_attempt(attempt: Any, replace: Callable[[Any], Any]) -> Any:
 
 
 def gather_changes(changes: Sequence[base.Change]) -> list[tuple[Any, Mapping[str, Any]]]:
-    """Joins the changes that concern the same detail, later ones winning."""
+    """Joins the changes that concern the same detail, later ones winning.
+
+    A detail comes where its last change was: where a unit of work is written piece by piece, a retry must not be
+    recorded as running again before all that it restarts was reset.
+    """
     gathered: dict[int, tuple[Any, Mapping[str, Any]]] = {}
     for detail, fields in changes:
-        earlier = gathered.get(id(detail))
+        earlier = gathered.pop(id(detail), None)
         gathered[id(detail)] = (detail, fields if earlier is None else {**earlier[1], **fields})
     return list(gathered.values())
 
@@ -249,13 +253,12 @@ class PathBasedConnection(base.Connection):
         """
         return self._transaction()
 
-    def _stamp(self, path: str) -> Stamp:
-        """Tells when the item at a path was written; backends that do not know need not override this.
+    def _stamps(self, paths: Sequence[str]) -> list[Stamp | None]:
+        """Tells when the items at some paths were written, None where there is no item.
 
-        Raises:
-            NotFound: there is no such item; not from backends that do not know.
+        Backends that do not know need not override this.
         """
-        return Stamp()
+        return [Stamp()] * len(paths)
 
     def _expect(self, path: str, stamp: Stamp, transaction: Any) -> None:
         """Makes a transaction fail if an item is not what it was; needless where transactions keep others out."""
