@@ -16,7 +16,7 @@ import traceback
 from typing import Any
 
 from taskflow import engines, retry, task
-from taskflow.patterns import linear_flow
+from taskflow.patterns import linear_flow, unordered_flow
 from taskflow.persistence import backends, models
 
 BOOK, FLOW = "0b9a2d54-5f0c-4a6e-8a52-6d3c1d6c9f01", "0b9a2d54-5f0c-4a6e-8a52-6d3c1d6c9f02"
@@ -50,6 +50,11 @@ class Noting(task.Task):
 
 def build(scenario: str, log: str) -> Any:
     tasks = [Noting(name, log, fails=scenario != "run" and name == TASKS[-1]) for name in TASKS]
+    if scenario == "nested":
+        # Each attempt of the outer one has two of the inner one; what is beside the inner flow is undone with it.
+        inner = linear_flow.Flow("inner", retry=retry.Times(2, name="inner times")).add(*tasks[1:])
+        beside = unordered_flow.Flow("beside").add(tasks[0], inner)
+        return linear_flow.Flow("flow", retry=retry.Times(2, name="times")).add(beside)
     controller = retry.Times(2, name="times") if scenario == "retry" else None
     return linear_flow.Flow("flow", retry=controller).add(*tasks)
 
@@ -76,7 +81,9 @@ def work(folder: str, scenario: str) -> None:
         connection.save_logbook(book)
     if flow_detail.state in {"SUCCESS", "REVERTED"}:
         return
-    engine = engines.load(build(scenario, f"{folder}/log"), flow_detail=flow_detail, backend=backend, store={"x": 1})
+    engine = engines.load(
+        build(scenario, f"{folder}/log"), flow_detail=flow_detail, backend=backend, store={"x": 1}, defer_reverts=True
+    )
     try:
         engine.run()
     except Exception as e:

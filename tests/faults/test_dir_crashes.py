@@ -34,7 +34,7 @@ def crashes(folder, scenario):
     return lines
 
 
-@pytest.mark.parametrize("scenario", ["run", "revert", "retry"])
+@pytest.mark.parametrize("scenario", ["run", "revert", "retry", "nested"])
 def test_a_flow_is_gone_on_with_after_every_crash(folder, scenario):
     lines = crashes(folder, scenario)
     assert len(lines) > 40
