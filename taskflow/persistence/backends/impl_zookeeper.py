@@ -11,28 +11,26 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-try:
-    from kazoo import exceptions as k_exc
-except ImportError as e:
-    raise ImportError("ZooKeeper needs the package 'kazoo': pip install taskflow[zookeeper]", name=e.name) from e
-
 from taskflow import exceptions as exc
 from taskflow import logging
 from taskflow.persistence import base, models, path_based
-from taskflow.persistence.backends.zookeeper import clients, items, units
 from taskflow.utils import kazoo_utils
+
+try:
+    from taskflow.persistence.backends.zookeeper import asking, clients, items, units
+except ImportError as e:
+    raise ImportError("ZooKeeper needs the package 'kazoo': pip install taskflow[zookeeper]", name=e.name) from e
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from taskflow.persistence import surveys
 
 LOG = logging.getLogger(__name__)
 
 MIN_ZK_VERSION = (3, 4, 0)
 
 R = TypeVar("R")
-
-# How many answers are waited for together.
-_WINDOW = 200
 
 # After so many commits that nobody knows the outcome of, something is wrong that does not go away.
 _MOST_LOST = 3
@@ -138,7 +136,7 @@ class ZkBackend(path_based.PathBasedBackend):
                 time.sleep(0.01)
 
 
-class ZkConnection(path_based.PathBasedConnection):
+class ZkConnection(path_based.PathBasedConnection, asking.Asking):
     """Reads and writes the records of a ZooKeeper backend.
 
     What one call writes is one transaction, on condition that the nodes still have the versions that were read. So a
@@ -154,88 +152,14 @@ class ZkConnection(path_based.PathBasedConnection):
 
     def __init__(self, backend: ZkBackend, client: Any, conf: Mapping[str, Any]) -> None:
         super().__init__(backend)
-        self._client = client
+        asking.Asking.__init__(self, backend, client)
         self._conf = conf
         self._check = clients.CHECKED(conf.get("check_compatible", True))
-        self._local = threading.local()
-
-    # -- asking
-
-    def _answers(self, ask: Callable[[str], Any], paths: Sequence[str]) -> list[Any]:
-        """Asks the same about several nodes at once and returns the answers; None where there is no such node."""
-        give_up = time.monotonic() + self._backend._patience
-        while True:
-            self._backend._ready()
-            lost = units.lost_errors(self._client)
-            answers: list[Any] = []
-            try:
-                for asked in [ask(path) for path in paths]:
-                    try:
-                        answers.append(asked.get(timeout=self._timeout))
-                    except k_exc.NoNodeError:
-                        answers.append(None)
-            except lost as e:
-                if time.monotonic() > give_up:
-                    raise units.Lost(f"The connection to ZooKeeper at {self._backend._place} was lost", cause=e) from e
-                LOG.debug("Connection lost while reading, reading again", exc_info=True)
-                time.sleep(0.01)
-            else:
-                return answers
-
-    @property
-    def _timeout(self) -> float:
-        # The client itself gives up earlier, when the server is silent; this is for what slips through.
-        return float(self._backend._patience + 60.0)
-
-    def _reporting(self, what: str) -> contextlib.AbstractContextManager[None]:
-        return clients.reporting(self._client, f"{what} at {self._backend._place}")
-
-    def _read(self, paths: Iterable[str]) -> list[bytes | None]:
-        """Reads the data of nodes, many at once; those that are missing, or hold nothing, are None."""
-        found: list[bytes | None] = []
-        unit = self._unit
-        remaining = iter(paths)
-        with self._reporting("read"):
-            while window := list(itertools.islice(remaining, _WINDOW)):
-                for path, answer in zip(window, self._answers(self._client.get_async, window), strict=True):
-                    data, stat = (None, None) if answer is None else answer
-                    if unit is not None:
-                        unit.versions[path] = None if stat is None else stat.version
-                        if data:
-                            unit.data[path] = data
-                    found.append(data or None)
-        return found
-
-    def _names(self, paths: Iterable[str]) -> list[list[str] | None]:
-        """Reads what lies directly below nodes, many at once; None for those that are missing."""
-        return self._asked(self._client.get_children_async, paths)
-
-    def _stats(self, paths: Iterable[str]) -> list[Any]:
-        """Looks which nodes are there, many at once; None for those that are missing."""
-        return self._asked(self._client.exists_async, paths)
-
-    def _asked(self, ask: Callable[[str], Any], paths: Iterable[str]) -> list[Any]:
-        found: list[Any] = []
-        remaining = iter(paths)
-        with self._reporting("read"):
-            while window := list(itertools.islice(remaining, _WINDOW)):
-                found += self._answers(ask, window)
-        return found
-
-    def _decoded(self, path: str, data: bytes) -> dict[str, Any]:
-        try:
-            return items.decode(data)
-        except ValueError as e:
-            raise exc.StorageFailure(f"The data of ZooKeeper's node {path!r} is no record", cause=e) from e
 
     # -- what the layout is made with
 
     def _join_path(self, *parts: str) -> str:
         return posixpath.join(*parts)
-
-    @property
-    def _unit(self) -> units.Unit | None:
-        return getattr(self._local, "unit", None)
 
     def _get_item(self, path: str) -> Any:
         unit = self._unit
@@ -255,7 +179,7 @@ class ZkConnection(path_based.PathBasedConnection):
         if path not in transaction.versions and transaction.written(path) is None:
             self._read([path])
         if item.data != transaction.data.get(path) or transaction.written(path) is not None:
-            transaction.put(path, item, transaction.versions.get(path), _owner(value))
+            transaction.put(path, item, transaction.versions.get(path), items.owner(value))
 
     def _del_tree(self, path: str, transaction: units.Unit) -> None:
         level = [path]
@@ -271,6 +195,20 @@ class ZkConnection(path_based.PathBasedConnection):
         for level in reversed(levels):
             for found in level:
                 transaction.remove(found)
+
+    def _stamps(self, paths: Sequence[str]) -> list[path_based.Stamp | None]:
+        import datetime as dt
+
+        def moment(milliseconds: int) -> dt.datetime:
+            return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC).replace(tzinfo=None)
+
+        return [
+            None if stat is None else path_based.Stamp(moment(stat.ctime), moment(stat.mtime), stat.version)
+            for stat in self._stats(paths)
+        ]
+
+    def _expect(self, path: str, stamp: path_based.Stamp, transaction: units.Unit) -> None:
+        transaction.expected[path] = stamp.version
 
     def _get_children(self, path: str) -> list[str]:
         [names] = self._names([path])
@@ -439,10 +377,26 @@ class ZkConnection(path_based.PathBasedConnection):
                 unit.remove(self._join_path(book_path, flow_uuid))
             unit.remove(book_path)
 
+    def destroy_flow_details(self, fd_uuid: str) -> None:
+        """Removes a flow detail with its atom details, and the links to it; books stay.
+
+        Raises:
+            NotFound: there is no such flow detail.
+        """
+        destroy = super().destroy_flow_details
+        self._remove(lambda: destroy(fd_uuid))
+
+    def discard(
+        self, books: Sequence[str], flows: Mapping[str, Sequence[str]], terms: surveys.Terms
+    ) -> surveys.Removed:
+        """Removes what meets the terms, in one transaction; see Connection.discard() of the base module."""
+        discard = super().discard
+        return self._repeat(lambda: discard(books, flows, terms))
+
     def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
         """Reads all books, in no particular order."""
         uuids = iter(self._get_children(self.book_path))
-        while window := list(itertools.islice(uuids, _WINDOW)):
+        while window := list(itertools.islice(uuids, asking.WINDOW)):
             paths = [self._join_path(self.book_path, uuid) for uuid in window]
             for uuid, path, data in zip(window, paths, self._read(paths), strict=True):
                 if data is None:
@@ -468,7 +422,7 @@ class ZkConnection(path_based.PathBasedConnection):
 
     def _details(self, cls: Any, kind: str, folder: str, uuids: Iterable[str]) -> Iterator[Any]:
         remaining = iter(uuids)
-        while window := list(itertools.islice(remaining, _WINDOW)):
+        while window := list(itertools.islice(remaining, asking.WINDOW)):
             paths = [self._join_path(folder, uuid) for uuid in window]
             for uuid, path, data in zip(window, paths, self._read(paths), strict=True):
                 if data is None:
@@ -520,14 +474,14 @@ class ZkConnection(path_based.PathBasedConnection):
                 new = item.changed(detail, values)
                 # That nothing changes is only certain of what was read just now.
                 if entry is not None or new.data != unit.data[path]:
-                    unit.put(path, new, version, _owner_of(detail))
+                    unit.put(path, new, version, items.owner_of(detail))
             if added and flow_path in unit.versions:
                 self._stored(unit, flow_path, flow_detail)
             for detail in added:
                 path, link = self._path_of(detail), self._join_path(flow_path, detail.uuid)
                 if trusting:
-                    unit.put(path, items.make(self._serialize(detail)), None, _owner_of(detail))
-                    unit.link(link, _owner_of(detail))
+                    unit.put(path, items.make(self._serialize(detail)), None, items.owner_of(detail))
+                    unit.link(link, items.owner_of(detail))
                 else:
                     self._merge_into_stored(detail, unit, ignore_missing=True)
                     self._create_link(path, link, unit)
@@ -540,16 +494,3 @@ class ZkConnection(path_based.PathBasedConnection):
                 f"No detail of {kind} '{detail.name}' with uuid {detail.uuid!r} is stored, save it first"
             )
         return items.make(self._decoded(path, data))
-
-
-def _owner(value: Mapping[str, Any]) -> tuple[str, str | None]:
-    atom = value.get("atom")
-    form = value if atom is None else atom
-    kind = "atom" if atom is not None else "log book" if "created_at" in value else "flow"
-    return f"{kind} '{form['name']}' ({form['uuid']})", None if atom is None else atom["uuid"]
-
-
-def _owner_of(detail: Any) -> tuple[str, str | None]:
-    if isinstance(detail, models.AtomDetail):
-        return f"atom '{detail.name}' ({detail.uuid})", detail.uuid
-    return f"flow '{detail.name}' ({detail.uuid})", None

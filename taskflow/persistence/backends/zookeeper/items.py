@@ -102,6 +102,21 @@ def decode(data: bytes) -> dict[str, Any]:
     return form
 
 
+def owner(value: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Tells whose a stored form is: a name for errors, and the uuid of the atom or None."""
+    atom = value.get("atom")
+    form = value if atom is None else atom
+    kind = "atom" if atom is not None else "log book" if "created_at" in value else "flow"
+    return f"{kind} '{form['name']}' ({form['uuid']})", None if atom is None else atom["uuid"]
+
+
+def owner_of(detail: Any) -> tuple[str, str | None]:
+    """Tells the same of a flow detail or an atom detail."""
+    if isinstance(detail, models.AtomDetail):
+        return f"atom '{detail.name}' ({detail.uuid})", detail.uuid
+    return f"flow '{detail.name}' ({detail.uuid})", None
+
+
 class Known:
     """What nodes held when they were last read or written, so that a change of a field need not read them first.
 
