@@ -64,8 +64,7 @@ def expire(server: Any, client: Any) -> None:
         pass
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(("kind", "fails"), [("serial", True), ("threads", False)])
 def test_connections_are_cut_again_and_again(zookeeper, proxy, kind, fails):
     run = Run(zookeeper, kind, fails, hosts=proxy.hosts)
     run.thread.start()
@@ -97,8 +96,7 @@ def test_session_ends_again_and_again(zookeeper, kind):
     assert run.stops == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", ["stopped", "killed"])
+@pytest.mark.parametrize(("kind", "way"), [("serial", "killed"), ("threads", "stopped")])
 def test_server_is_started_again_at_once(zookeeper, kind, way):
     run = Run(zookeeper, kind, fails=False)
     run.thread.start()
