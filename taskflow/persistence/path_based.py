@@ -25,10 +25,8 @@ D = TypeVar("D", models.LogBook, models.FlowDetail, models.AtomDetail)
 class Stamp(NamedTuple):
     """What a backend knows of an item without reading it.
 
-    Attributes:
-        created_at: when it was made, in UTC without a zone; None if the backend does not know.
-        changed_at: when it was written last, likewise.
-        version: whatever differs after the next write, for backends that let others write during a transaction.
+    When it was made and when it was written last, in UTC without a zone (None if the backend does not know), and a
+    version: whatever differs after the next write, for backends that let others write during a transaction.
     """
 
     created_at: dt.datetime | None = None
