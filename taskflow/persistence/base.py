@@ -12,6 +12,8 @@ from taskflow.persistence import models
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from taskflow.persistence import surveys
+
     # What changes in a unit of work: a detail, and the new values of some of its fields.
     Change = tuple[models.FlowDetail | models.AtomDetail, Mapping[str, Any]]
 
@@ -206,6 +208,68 @@ class Connection(abc.ABC):
             return ()
         known = {atom_detail.uuid for atom_detail in added}
         return [ad for ad in stored if ad.uuid not in known and flow_detail.find(ad.uuid) is None]
+
+    # -- housekeeping; see the module of that name for the functions to call
+
+    def destroy_flow_details(self, fd_uuid: str) -> None:
+        """Removes a flow detail with its atom details; the book that it is in stays.
+
+        Raises:
+            NotFound: there is no such flow detail.
+            NotImplementedError: the backend can only remove whole books.
+        """
+        name = type(self.backend).__name__
+        raise exc.NotImplementedError(
+            f"Backend {name} can not remove single flow details such as {fd_uuid!r}: let its connections override"
+            " destroy_flow_details(), or remove the whole book with destroy_logbook()"
+        )
+
+    def survey_books(self, size: int = 100, details: bool = True) -> Iterator[Sequence[surveys.BookSummary]]:
+        """Goes through all books, reading a page of them as it is its turn.
+
+        Times of flows are unknown to this default, so a book counts as changed when it was changed itself.
+
+        Args:
+            size: how many books make a page.
+            details: whether to look at the states of atoms, too.
+        """
+        from taskflow.persistence import generic_surveys
+
+        yield from generic_surveys.books(self, size, details)
+
+    def survey_flows(
+        self, book_uuid: str | None = None, size: int = 100, details: bool = True
+    ) -> Iterator[Sequence[surveys.FlowSummary]]:
+        """Goes through all flows, or through those of one book, reading a page of them as it is its turn.
+
+        Args:
+            book_uuid: whose flows; None for those of all books.
+            size: how many flows make a page.
+            details: whether to look at the states and failures of atoms, too.
+        """
+        from taskflow.persistence import generic_surveys
+
+        yield from generic_surveys.flows(self, book_uuid, size, details)
+
+    def discard(
+        self, books: Sequence[str], flows: Mapping[str, Sequence[str]], terms: surveys.Terms
+    ) -> surveys.Removed:
+        """Removes the books and flows among some that meet the terms when it comes to it.
+
+        Backends with transactions do it in one, and look in it whether the terms are met: what changes meanwhile stays.
+        This default looks right before it removes each.
+
+        Args:
+            books: uuids of books, which are removed with all their flows.
+            flows: the uuids of the books that a flow is in (none if unknown) by the uuids of flows to be removed.
+            terms: what must be so.
+
+        Raises:
+            NotImplementedError: flows are given, and the backend can only remove whole books.
+        """
+        from taskflow.persistence import generic_surveys
+
+        return generic_surveys.discard(self, books, flows, terms)
 
 
 def _format_atom(atom_detail: models.AtomDetail) -> dict[str, Any]:

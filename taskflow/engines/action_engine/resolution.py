@@ -60,8 +60,8 @@ class Resolver:
             changed, wanted = plan.retry(retry)
             if wanted:
                 note(retry, {"intention": states.RETRY})
-        # What comes last in the flow first: where a crash may leave a part of this recorded, an atom that is to be undone
-        # never stands before one that nobody knows of.
+        # What comes last in the flow first: where a crash may leave a part of this recorded, an atom that is to be
+        # undone never stands before one that nobody knows of.
         for n in reversed(changed):
             note(n, {"intention": states.REVERT})
         plan.offer_revert(i)

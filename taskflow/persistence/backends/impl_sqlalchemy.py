@@ -22,13 +22,16 @@ from taskflow.persistence.backends.sqlalchemy import (
     repeats,
     sessions,
     statements,
+    surveys,
     tables,
     upgrades,
     writers,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from taskflow.persistence import surveys as found
 
 LOG = logging.getLogger(__name__)
 
@@ -352,6 +355,49 @@ class Connection(base.Connection):
             session.run(self._statements.delete(tables.TABLES.flowdetails, by="parent_uuid"), book_uuid)
             if not session.run(self._statements.delete(tables.TABLES.logbooks, by="uuid"), book_uuid):
                 raise exc.NotFound(f"No log book with uuid {book_uuid!r} is stored")
+
+    # -- housekeeping
+
+    @repeats.repeated
+    def destroy_flow_details(self, fd_uuid: str) -> None:
+        """Removes a flow detail with its atom details; its book stays.
+
+        Raises:
+            NotFound: there is no such flow detail.
+        """
+        with self._transaction(f"remove flow detail {fd_uuid!r}", write=True) as session:
+            session.run(self._statements.delete(tables.TABLES.atomdetails, by="parent_uuid"), fd_uuid)
+            if not session.run(self._statements.delete(tables.TABLES.flowdetails, by="uuid"), fd_uuid):
+                raise exc.NotFound(f"No flow detail with uuid {fd_uuid!r} is stored")
+
+    def _pages(self, what: str, size: int, read: Callable[..., list[_T]]) -> Iterator[list[_T]]:
+        after = ""
+        while True:
+            page = self._read(what, functools.partial(read, after=after, size=size))
+            if page:
+                yield page
+            if len(page) < size:
+                return
+            after = page[-1].uuid  # type: ignore[attr-defined]
+
+    def survey_books(self, size: int = 100, details: bool = True) -> Iterator[Sequence[found.BookSummary]]:
+        """Goes through all books, a page as it is its turn; see Connection.survey_books() of the base module."""
+        surveyor = surveys.Surveyor(self._statements)
+        yield from self._pages("look at log books", size, functools.partial(surveyor.books, details=details))
+
+    def survey_flows(
+        self, book_uuid: str | None = None, size: int = 100, details: bool = True
+    ) -> Iterator[Sequence[found.FlowSummary]]:
+        """Goes through flows, a page as it is its turn; see Connection.survey_flows() of the base module."""
+        surveyor = surveys.Surveyor(self._statements)
+        read = functools.partial(surveyor.flows, book_uuid=book_uuid, details=details)
+        yield from self._pages("look at flow details", size, read)
+
+    @repeats.repeated
+    def discard(self, books: Sequence[str], flows: Mapping[str, Sequence[str]], terms: found.Terms) -> found.Removed:
+        """Removes what meets the terms, in one transaction; see Connection.discard() of the base module."""
+        with self._transaction("remove log books and flow details", write=True) as session:
+            return surveys.Surveyor(self._statements).discard(session, books, flows, terms)
 
     # -- writing whole details
 

@@ -47,7 +47,7 @@ class ZkBackend(path_based.PathBasedBackend):
 
     Args:
         conf: the options: ``path`` of the node below which all records are (default ``/taskflow``), those of
-            `taskflow.utils.kazoo_utils.make_client`, ``check_compatible`` (whether the server's version is looked at,
+            ``taskflow.utils.kazoo_utils.make_client``, ``check_compatible`` (whether the server's version is looked at,
             default true), ``reconnect_timeout`` (seconds to wait for a connection that was lost, default 10) and
             ``jute_maxbuffer`` (bytes that the server takes in one packet, default 1048575).
         client: a client to use instead of one made from the options; it is never stopped here.
