@@ -166,6 +166,10 @@ class Connection(path_based.PathBasedConnection):
     def __init__(self, backend: DirBackend) -> None:
         super().__init__(backend)
         self._place = backend._place
+        # The paths of the three folders, which all others begin with.
+        self._tops: dict[tuple[str, ...], str] = {
+            (backend.path, name): os.path.join(backend.path, name) for name in _TURN
+        }
         self._folders = {os.path.join(backend.path, name): turn for name, turn in _TURN.items()}
 
     def upgrade(self) -> None:
@@ -190,6 +194,9 @@ class Connection(path_based.PathBasedConnection):
     # -- paths
 
     def _join_path(self, *parts: str) -> str:
+        known = self._tops.get(parts)
+        if known is not None:
+            return known
         for name in parts[1:]:
             if not isinstance(name, str) or name in _RESERVED or os.sep in name or "\0" in name:
                 failure = exc.StorageFailure(
