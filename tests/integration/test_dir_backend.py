@@ -365,6 +365,23 @@ def test_destroying(root, connection, book):
     ]
 
 
+def test_clearing_can_be_repeated_and_leaves_no_folders(root, connection, book):
+    for _ in range(2):
+        connection.clear_all()
+        assert not {path.name for path in root.iterdir()} - {"lock"}
+    for look in (connection.get_logbook, connection.get_flow_details, connection.get_atom_details):
+        with pytest.raises(exc.NotFound):
+            look("B")
+    with pytest.raises(exc.NotFound):
+        list(connection.get_logbooks())
+    with pytest.raises(exc.StorageFailure):
+        connection.validate()
+    connection.upgrade()
+    assert list(connection.get_logbooks()) == []
+    connection.save_logbook(book)
+    assert len(connection.get_flow_details("F")) == 2
+
+
 # -- processes
 
 ADDING = """

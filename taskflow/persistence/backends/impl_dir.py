@@ -299,8 +299,6 @@ class Connection(path_based.PathBasedConnection):
         transaction.links[dest_path] = src_path
 
     def _del_tree(self, path: str, transaction: _Unit) -> None:
-        if path in self._folders and not os.path.isdir(path):
-            raise exc.NotFound(f"There is no folder {path!r}; upgrade() makes it")
         transaction.removed.append(path)
 
     @contextlib.contextmanager
