@@ -335,6 +335,49 @@ def test_a_write_that_breaks_off_leaves_whole_files(root, connection, book, fail
     assert not list(root.rglob(".metadata.new"))
 
 
+def test_everything_is_on_the_disk_in_the_right_order(root, connection, book, monkeypatch):
+    """Data before the name that leads to it, names before the call returns, and no file before an earlier one."""
+    steps = []
+
+    def noted(name, what):
+        real = getattr(os, name)
+
+        def call(*args, **kwargs):
+            steps.append((name, what(*args)))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, call)
+
+    def opened(descriptor):
+        return pathlib.Path(f"/proc/self/fd/{descriptor}").readlink()
+
+    flow_detail = book.find("F")
+    noted("fsync", opened)
+    noted("replace", lambda _, target: pathlib.Path(target))
+    noted("symlink", lambda _, target: pathlib.Path(target))
+    changes = [(flow_detail, {"state": states.SUCCESS}), *((flow_detail.find(u), {"state": "S"}) for u in "UT")]
+    connection.write(flow_detail, changes, [models.TaskDetail("n", "N")])
+    folders = [root / name for name in ("atom_details/U", "atom_details/T", "flow_details/F")]
+    new = root / "atom_details" / "N"
+    assert [path for name, path in steps if name == "replace"] == [
+        *(folder / "metadata" for folder in (*folders[:2], new, folders[2]))
+    ]
+    for folder in (*folders, new):
+        order = [
+            steps.index(("fsync", folder / ".metadata.new")),
+            steps.index(("replace", folder / "metadata")),
+            steps.index(("fsync", folder)),
+        ]
+        assert order == sorted(order)
+    link = steps.index(("symlink", root / "flow_details" / "F" / "N"))
+    assert steps.index(("fsync", root / "atom_details")) < link
+    assert ("fsync", root / "flow_details" / "F") in steps[link:]
+    steps.clear()
+    backend = backends.fetch({"connection": "dir", "path": str(root), "fsync": "no"})
+    backend.get_connection().write(flow_detail, [(flow_detail, {"state": "T"})])
+    assert [name for name, _ in steps] == ["replace"]
+
+
 def test_links_come_after_what_they_lead_to(root, connection, monkeypatch):
     seen = []
     real = os.symlink
