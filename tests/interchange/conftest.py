@@ -201,6 +201,8 @@ class Places:
             conf = {"connection": "dir", "path": str(folder / "records")}
         elif self.kind == "zookeeper":
             conf = {"connection": "zookeeper", "hosts": self._server.hosts, "path": self._server.fresh()}
+            # The command by which kazoo asks is one that servers do not answer unless told to.
+            conf["check_compatible"] = False
         else:
             conf = {"connection": self._server.fresh()}
         return Place(self.kind, conf, folder)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 
 import pytest
@@ -11,63 +10,57 @@ import pytest
 # Each runs a flow to its end in its own way: which flow, and how it is made.
 FLOWS = {
     "values": ("values", {"coded": False}),
-    "tries": ("tries", {"gives_up": False}),
-    "gives up": ("tries", {"gives_up": True}),
+    "tries": ("tries", {}),
     "decides": ("decides", {}),
     "undoes": ("undoes", {"raises": "causes", "stuck": False}),
     "can not be undone": ("undoes", {"raises": "causes", "stuck": True}),
 }
-WRITERS = {"ours": "theirs", "theirs": "ours"}
+OTHER = {"ours": "theirs", "theirs": "ours"}
 HOWS = ("kill", "suspend")
-# How many points of each flow are stopped at, for one kind of backend; the others take points in between.
-SHARE = 4
-
-
-def without_ids(seen):
-    """What was looked at, without what differs between any two runs."""
-    if isinstance(seen, dict):
-        return {key: without_ids(value) for key, value in seen.items() if key not in ("uuid", "created", "lazily")}
-    if isinstance(seen, list):
-        return [without_ids(value) for value in seen]
-    return seen
-
-
-def without_old_failures(lines):
-    """What was written down, without failures of earlier attempts that 6.5 hands to those that are undone later."""
-    return [line[:4] if line[0] == "revert" else line for line in lines]
+# At how many points of each flow a library is stopped, for one kind of backend; other kinds take points in between.
+SHARES = {"dir": 5}
+SHARE = 2
 
 
 class Runs:
-    """Runs flows in two legs, those within files only once each."""
+    """Runs flows in two legs, those to compare with only once each.
 
-    def __init__(self, libraries, places):
-        self.libraries = libraries
-        self._places = places
+    Args:
+        libraries: both.
+        folders: where those are kept that others are compared with.
+    """
+
+    def __init__(self, libraries, folders):
+        self._libraries = libraries
+        self._folders = folders
         self._known = {}
 
     def whole(self, library, flow):
-        """A run without a stop, in a folder."""
-        return self._remembered(library, flow, None, "", library)
+        """What is written down in a run without a stop."""
+        if (library, flow) not in self._known:
+            name, given = FLOWS[flow]
+            place = self._folders.new()
+            place.leg(self._libraries[library], "start", flow=name, given=given)
+            self._known[library, flow] = place.log
+        return self._known[library, flow]
 
     def pure(self, library, flow, stop, how):
         """A run in which a library goes on with what it left itself, in a folder."""
-        return self._remembered(library, flow, stop, how, library)
-
-    def _remembered(self, *key):
+        key = library, flow, stop, how
         if key not in self._known:
-            self._known[key] = self.run(self._places.new(), *key)
+            self._known[key] = self.run(self._folders.new(), library, flow, stop, how, library, ("ours",))
         return self._known[key]
 
-    def run(self, place, writer, flow, stop, how, reader):
+    def run(self, place, writer, flow, stop, how, reader, lookers=("ours", "theirs")):
         """A run in which a library begins, is stopped at a point, and a library goes on."""
         name, given = FLOWS[flow]
-        first = place.leg(self.libraries[writer], "start", flow=name, given=given, stop_at=stop, how=how)
-        left = {name: place.look(library) for name, library in self.libraries.items()}
+        place.leg(self._libraries[writer], "start", flow=name, given=given, stop_at=stop, how=how)
         written = place.last
-        if stop is None:
-            return {"answer": first, "log": written, "seen": left}
-        answer = place.leg(self.libraries[reader], "go_on")
-        seen = {name: place.look(library) for name, library in self.libraries.items()}
+        left = {name: place.look(self._libraries[name]) for name in lookers}
+        answer = place.leg(self._libraries[reader], "go_on")
+        # Resets count too, see without_resets().
+        del answer["points"]
+        seen = {name: place.look(self._libraries[name]) for name in lookers}
         return {"answer": answer, "left": left, "seen": seen, "written": written, "log": place.last}
 
 
@@ -76,11 +69,32 @@ def runs(libraries, folders):
     return Runs(libraries, folders)
 
 
-def points_of(places, total, writer):
-    """Which points are stopped at in places of a kind: all kinds and both libraries together take all parts of a run."""
-    step = max(total // SHARE, 1)
-    offset = (places.number * 2 + (writer == "theirs")) * step // 10
-    return range(offset, total, step)
+def comparable(seen):
+    """What was looked at, without what differs between any two runs."""
+    seen = json.loads(json.dumps(seen))
+    for book in seen.values():
+        del book["uuid"], book["created"], book["lazily"]
+        for flow_detail in book["flows"].values():
+            del flow_detail["uuid"]
+            for atom in flow_detail["atoms"].values():
+                del atom["uuid"]
+                if atom["state"] == "PENDING":
+                    # Atoms behind those that never started are wanted reverted by one library, and left by the other.
+                    del atom["intention"]
+                if atom["type"] == "RETRY_DETAIL":
+                    # What a retry's revert returned is lost by 6.5.
+                    del atom["revert_results"]
+    return seen
+
+
+def without_old_failures(lines):
+    """What was written down, without failures of earlier attempts that 6.5 hands to those that are undone later."""
+    return [line[:4] if line[0] == "revert" else line for line in lines]
+
+
+def without_resets(lines):
+    """What was written down, without atoms that were reset: 6.5 records them one after the other, this library at once."""
+    return [line for line in lines if line[0] != "event" or line[4] != "PENDING"]
 
 
 def as_they_read(seen):
@@ -91,29 +105,36 @@ def as_they_read(seen):
             for atom in flow_detail["atoms"].values():
                 if atom["type"] == "RETRY_DETAIL":
                     for attempt in atom["results"]:
-                        choice, failures = attempt["a tuple"]
-                        assert "exception_str" not in choice if isinstance(choice, dict) else True
-                        if failures:
-                            attempt["a tuple"][0] = list(failures.values())[-1]["a failure"]
+                        if attempt["a tuple"][1]:
+                            attempt["a tuple"][0] = list(attempt["a tuple"][1].values())[-1]["a failure"]
     return seen
 
 
-@pytest.mark.parametrize("how", HOWS)
+def points_of(places, lines, writer):
+    """Where a library is stopped, and how: all kinds of backends and both libraries together take all parts of a run."""
+    step = max(len(lines) // SHARES.get(places.kind, SHARE), 1)
+    for stop in range((places.number * 2 + (writer == "theirs")) * step // 10, len(lines), step):
+        # 6.5 records one after the other which atoms are passed over, and executes the rest of them after a crash; and a
+        # failure before it asks what to do about it, which this library records together with the answer.
+        while lines[stop][0] == "decide" or (lines[stop][0] == "event" and lines[stop][4] == "IGNORE"):
+            stop += 1
+        yield stop, HOWS[(stop + places.number) % 2]
+
+
 @pytest.mark.parametrize("flow", FLOWS)
-@pytest.mark.parametrize("writer", WRITERS)
-def test_goes_on_as_with_records_of_its_own(runs, places, differences, writer, flow, how):
-    reader = WRITERS[writer]
-    total = len(runs.whole(writer, flow)["log"])
-    for stop in points_of(places, total, writer):
+@pytest.mark.parametrize("writer", OTHER)
+def test_goes_on_as_with_records_of_its_own(runs, places, differences, writer, flow):
+    reader = OTHER[writer]
+    for stop, how in points_of(places, runs.whole(writer, flow), writer):
         expected = runs.pure(reader, flow, stop, how)
         found = runs.run(places.new(), writer, flow, stop, how, reader)
         parts = {
             "before the stop": (without_old_failures(found["written"]), without_old_failures(expected["written"])),
-            "after it": (found["log"], expected["log"]),
+            "after it": (without_resets(found["log"]), without_resets(expected["log"])),
             "in the end": (found["answer"], expected["answer"]),
-            "stored": (without_ids(found["seen"]["ours"]), without_ids(expected["seen"]["ours"])),
-            "what the others read after the stop": (found["left"]["theirs"], as_they_read(found["left"]["ours"])),
-            "what the others read in the end": (found["seen"]["theirs"], as_they_read(found["seen"]["ours"])),
+            "stored": (comparable(found["seen"]["ours"]), comparable(expected["seen"]["ours"])),
+            "read after the stop": (found["left"]["theirs"], as_they_read(found["left"]["ours"])),
+            "read in the end": (found["seen"]["theirs"], as_they_read(found["seen"]["ours"])),
         }
         different = [f"{name}{where}" for name, part in parts.items() for where in differences(*part)]
-        assert not different, f"stopped at point {stop}, {found['written'][-1][:5]}"
+        assert not different, f"{how} at point {stop}, {found['written'][-1][:5]}"

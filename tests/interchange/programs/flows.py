@@ -183,7 +183,7 @@ def values(coded: bool) -> Any:
     )
 
 
-def tries(gives_up: bool) -> Any:
+def tries() -> Any:
     """Retries of three kinds, one within another, whose choices decide what is tried."""
     inner = linear_flow.Flow("inner", ForEach([["é", 1], "b", {"c": None}], "each", provides="element"))
     inner.add(
@@ -191,7 +191,7 @@ def tries(gives_up: bool) -> Any:
         Step("checked", "fine", lambda given: given["attempt"] < 2, requires=["attempt"]),
     )
     param = linear_flow.Flow("param", ParameterizedForEach("param", rebind={"values": "store"}, provides="choice"))
-    param.add(Step("chosen", lambda given: given, lambda given: gives_up or given["choice"] != 5, requires=["choice"]))
+    param.add(Step("chosen", lambda given: given, lambda given: given["choice"] != 5, requires=["choice"]))
     outer = linear_flow.Flow("outer", Times(3, "times", provides="attempt"))
     return linear_flow.Flow("tries").add(
         Step("start", "started"), outer.add(Step("before", 1), inner), param, Step("end", "ended")

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 import flows
 import stage
 
-from taskflow import engines
+from taskflow import engines, exceptions
 from taskflow.listeners import timing
 from taskflow.persistence import backends, models
 from taskflow.types import failure as ft
@@ -35,7 +36,10 @@ def _run(engine: Any, leg: dict[str, Any]) -> dict[str, Any]:
         try:
             engine.run()
         except Exception as e:
-            raised = stage.describe(ft.Failure(exc_info=(type(e), e, None)))
+            raised = [stage.describe(ft.Failure(exc_info=(type(e), e, None)))]
+            if isinstance(e, exceptions.WrappedFailure):
+                # Their order is the order in which atoms were read, which is any.
+                raised = sorted((stage.describe(failure) for failure in e), key=json.dumps)
     return {
         "raised": raised,
         "points": stage.passed(),
