@@ -175,6 +175,9 @@ class Place:
         return library.call("legs.look", self.conf, {})
 
 
+_databases: dict[tuple[str, int], str] = {}
+
+
 class Places:
     """Makes places.
 
@@ -204,8 +207,17 @@ class Places:
             # The command by which kazoo asks is one that servers do not answer unless told to.
             conf["check_compatible"] = False
         else:
-            conf = {"connection": self._server.fresh()}
+            conf = {"connection": self._database()}
         return Place(self.kind, conf, folder)
+
+    def _database(self) -> str:
+        # Making tables takes longer than most runs: after the first one they are there already.
+        key = self.kind, self._server.port
+        if key in _databases:
+            self._server.query("delete from logbooks", database=_databases[key])
+        else:
+            _databases[key] = self._server.make_database()
+        return self._server.url(_databases[key])
 
 
 @pytest.fixture(scope="session")

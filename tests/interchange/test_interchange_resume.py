@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 
 import pytest
@@ -138,3 +139,74 @@ def test_goes_on_as_with_records_of_its_own(runs, places, differences, writer, f
         }
         different = [f"{name}{where}" for name, part in parts.items() for where in differences(*part)]
         assert not different, f"{how} at point {stop}, {found['written'][-1][:5]}"
+
+
+def acts(lines):
+    """What tasks and retries did, by names; deciders may be asked again by every engine."""
+    return [tuple(line[:2]) for line in lines if line[0] not in ("event", "consider")]
+
+
+def relay(place, libraries, first, flow, how, stop, engine=None):
+    """Lets the libraries run a flow in turns, each until it is stopped, and returns the last answer and how many legs."""
+    name, given = flow
+    leg = {"stop_at": stop, "how": how, **({"engine": engine} if engine else {})}
+    answer = place.leg(libraries[first], "start", flow=name, given=given, **leg)
+    number, library = 1, first
+    while answer is None or answer["state"] == "SUSPENDED":
+        if place.last[-1][:2] == ["event", "flow"] and place.last[-1][4] in FINAL:
+            # Killed after the very last thing: there is nothing to go on with.
+            return {"state": place.last[-1][4]}, number
+        assert number < 40, "no end"
+        number, library = number + 1, OTHER[library]
+        answer = place.leg(libraries[library], "go_on", **leg)
+    return answer, number
+
+
+FINAL = ("SUCCESS", "FAILURE", "REVERTED")
+RELAYS = {"values": (8, 4), "decides": (7, 3), "undoes": (10, 5), "can not be undone": (8, 3)}
+
+
+@pytest.mark.parametrize(("flow", "first"), [(flow, list(OTHER)[n % 2]) for n, flow in enumerate(RELAYS)])
+def test_take_turns_until_the_end(runs, places, libraries, flow, first):
+    stop, legs = RELAYS[flow]
+    # Each kind of backend has killed and suspended flows of both libraries.
+    how = HOWS[(places.number + len(flow)) % 2]
+    whole = acts(runs.whole("ours", flow))
+    place = places.new()
+    answer, number = relay(place, libraries, first, FLOWS[flow], how, stop)
+    assert number >= legs
+    assert answer["state"] == runs.whole("ours", flow)[-1][4]
+    done = acts(place.log)
+    if how == "suspend":
+        assert done == whole
+    else:
+        # What was begun when the process was killed is done again, by one atom for each time.
+        again = collections.Counter(done) - collections.Counter(whole)
+        assert not collections.Counter(whole) - collections.Counter(done)
+        assert again.total() <= 2 * (number - 1)
+    seen = {name: place.look(library) for name, library in libraries.items()}
+    assert seen["theirs"] == as_they_read(seen["ours"])
+
+
+THREADS = {"engine": "parallel", "executor": "threads", "max_workers": 2, "inject_transient": False}
+
+
+@pytest.mark.parametrize(("first", "fails"), [("ours", False), ("theirs", True)])
+def test_take_turns_with_threads(places, libraries, first, fails):
+    place = places.new()
+    # 6.5 writes files in place: one that another thread was writing when the process is killed is lost.
+    how = "suspend" if places.kind == "dir" else "kill"
+    answer, number = relay(place, libraries, first, ("crowd", {"fails": fails}), how, 13, THREADS)
+    assert number >= 2
+    assert answer["state"] == ("REVERTED" if fails else "SUCCESS")
+    stored = place.look(libraries["ours"])["ein Büch"]["flows"]["crowd"]
+    assert {atom["state"] for name, atom in stored["atoms"].items() if name[0] in "cs"} == {answer["state"]}
+    done = collections.Counter(acts(place.log))
+    for name in [f"c{i}" for i in range(5)]:
+        assert 1 <= done["executing", name] <= number
+        assert bool(done["reverting", name]) == fails
+        # What was recorded is not done again.
+        lines = [line[:5] for line in place.log]
+        recorded = ["event", "atom", name, "RUNNING", "SUCCESS"]
+        if recorded in lines:
+            assert ("execute", name) not in acts(lines[lines.index(recorded) :])

@@ -8,6 +8,7 @@ function and writes what it returns into the file. The answer is a line with the
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -16,12 +17,15 @@ import sys
 import traceback
 from typing import Any
 
-# Loaded once, here: a process that is made from this one begins to work at once.
+# Loaded once, here and below: a process that is made from this one begins to work at once.
 import defects  # noqa: F401
 import legs  # noqa: F401
 
 import taskflow
 from taskflow.persistence.backends import impl_dir, impl_sqlalchemy, impl_zookeeper  # noqa: F401
+
+LOADED = ("alembic.command", "alembic.config", "kazoo.client", "kazoo.retry", "psycopg2.extras", "pymysql.cursors")
+LOADED += ("sqlalchemy.dialects.mysql.pymysql", "sqlalchemy.dialects.postgresql.psycopg2")
 
 
 def _serve(request: dict[str, Any]) -> int:
@@ -37,6 +41,8 @@ def _serve(request: dict[str, Any]) -> int:
 
 def main() -> None:
     """Serves until nobody asks any more."""
+    for name in LOADED:
+        importlib.import_module(name)
     about = {"file": taskflow.__file__, "version": None}
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         about["version"] = importlib.metadata.version("taskflow")
