@@ -69,7 +69,8 @@ def test_what_a_retry_returned_when_it_was_undone_is_kept(libraries, places):
 def test_failures_with_any_arguments_are_stored(libraries, places, raises):
     given = {"raises": raises, "stuck": False}
     place = places.new()
-    answer = place.leg(libraries["ours"], "start", flow="undoes", given=given, stop_at=30, how="kill")
+    # Killed when the failure of the last attempt is stored.
+    answer = place.leg(libraries["ours"], "start", flow="undoes", given=given, stop_at=42, how="kill")
     assert answer is None
     # It is read, and gone on with, by both.
     read = {name: atoms_of(place.look(library), "undoes")["three"]["failure"] for name, library in libraries.items()}
@@ -78,7 +79,7 @@ def test_failures_with_any_arguments_are_stored(libraries, places, raises):
     assert place.leg(libraries["theirs"], "go_on")["state"] == "REVERTED"
     # 6.5 can not store it where its encoder does not know the arguments.
     other = places.new()
-    answer = other.leg(libraries["theirs"], "start", flow="undoes", given=given)
+    answer = other.leg(libraries["theirs"], "start", flow="undoes", given=given, hurry=True)
     able = raises == "coded" and places.kind != "postgresql"
     assert answer["state"] == ("REVERTED" if able else "FAILURE")
     if not able:
@@ -102,7 +103,7 @@ def test_values_that_are_encoded_are_read_alike(libraries, places, differences):
     assert place.leg(libraries["theirs"], "go_on")["state"] == "SUCCESS"
     # On PostgreSQL the encoder of 6.5 knows fewer kinds, and its engine can not go on.
     other = places.new()
-    answer = other.leg(libraries["theirs"], "start", flow="values", given={"coded": True})
+    answer = other.leg(libraries["theirs"], "start", flow="values", given={"coded": True}, hurry=True)
     if places.kind == "postgresql":
         assert answer["state"] == "FAILURE"
     assert other.leg(libraries["ours"], "go_on")["state"] == "SUCCESS"
