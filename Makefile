@@ -59,5 +59,5 @@ bench:  ## set up, then run the benchmarks
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove .venv and everything that the other targets made
-	rm -rf .venv .tox .bench build dist docs/_build htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .tox build dist docs/_build htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

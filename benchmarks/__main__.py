@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 import sys
 import time
@@ -19,7 +20,8 @@ from benchmarks import plan, plot, processes, reference, report, running
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CACHE = processes.TOP / ".bench"
+# Outside of this folder: what is there is somebody else's.
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "taskflow-benchmarks"
 RESULTS = processes.FOLDER / "results"
 FIGURES = processes.TOP / "docs" / "figures"
 
@@ -102,7 +104,7 @@ def main() -> int:
     """Measure, show the tables, and write them down."""
     said = arguments().parse_args()
     settings = settings_of(said)
-    CACHE.mkdir(exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     RESULTS.mkdir(exist_ok=True)
     published = find_reference(said)
     pythons: dict[str, pathlib.Path | str] = {"ours": sys.executable}
