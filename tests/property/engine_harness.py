@@ -7,6 +7,7 @@ import collections
 import contextlib
 import copy
 import dataclasses
+import re
 from typing import Any
 
 import engine_model as em
@@ -20,12 +21,34 @@ from taskflow.persistence.backends import impl_memory
 MACHINE_STATES = ("RESUMING", "SCHEDULING", "WAITING", "ANALYZING")
 
 
+# How an atom fails that is described to fail.
+RAISING, REFUSED, MIXED = "raising", "refused", "mixed"
+_REFUSAL = re.compile(r"What came of (the reversion of )?(?:task|retry) '(\w+)' of flow '\w+' can not be stored")
+
+
 class BrokenError(RuntimeError):
     """The failure of an atom; its text is the atom's name, or 'revert of <name>'."""
 
 
+class Unstorable:
+    """What a backend refuses that copies what it is given."""
+
+    def __deepcopy__(self, memo: object) -> object:
+        raise TypeError("not to be copied")
+
+
+def culprit(text: str) -> str:
+    """Whose failure that is, by its text: an atom's name, or 'revert of <name>'."""
+    refusal = _REFUSAL.match(text)
+    return text if refusal is None else ("revert of " if refusal[1] else "") + refusal[2]
+
+
 class Watch:
     """Decides which atoms fail, and notes everything that happens."""
+
+    breaking = RAISING
+    # Whether a listener notes what comes of atoms.
+    listens = True
 
     def __init__(self, record: em.Record | None = None) -> None:
         self.log: list[tuple[str, ...]] = []
@@ -41,22 +64,31 @@ class Watch:
         for hook in self.hooks:
             hook(entry)
 
-    def execute(self, atom: em.Task | em.Retry) -> str:
+    def execute(self, atom: em.Task | em.Retry) -> object:
         number = self.outcomes[atom.name] + 1
+        if not self.listens:
+            self.outcomes[atom.name] += 1
         self.open.add(atom.name)
         self.note("execute", atom.name)
         if em.fails_in(atom, number):
-            raise BrokenError(atom.name)
+            self.results.pop(atom.name, None)
+            return self.broken(atom.name)
         self.results[atom.name] = f"{atom.name} made in {number}"
         return self.results[atom.name]
 
-    def revert(self, atom: em.Task | em.Retry, result: object = None) -> None:
+    def broken(self, text: str) -> Unstorable:
+        """Fails in the way of this run."""
+        if self.breaking == RAISING or (self.breaking == MIXED and ord(text[-1]) % 2):
+            raise BrokenError(text)
+        return Unstorable()
+
+    def revert(self, atom: em.Task | em.Retry, result: object = None) -> object:
         self.note("revert", atom.name)
         expected = self.results.get(atom.name)
         if isinstance(atom, em.Task) and result is not None and expected is not None and result != expected:
-            assert str(getattr(result, "exception_str", None)) == atom.name, f"revert of {atom.name} got {result!r}"
-        if atom.revert_fails:
-            raise BrokenError(f"revert of {atom.name}")
+            text = str(getattr(result, "exception_str", None))
+            assert culprit(text) == atom.name, f"revert of {atom.name} got {result!r}"
+        return self.broken(f"revert of {atom.name}") if atom.revert_fails else None
 
     def decide(self, link: em.Link, history: dict[str, Any]) -> bool:
         self.decided.add((link.source, link.target, frozenset(history)))
@@ -65,6 +97,7 @@ class Watch:
 
     def on_atom(self, state: str, details: dict[str, Any]) -> None:
         name = details.get("task_name") or details["retry_name"]
+        assert not isinstance(details.get("result"), Unstorable), "what can not be stored was told as a result"
         if state in ("SUCCESS", "FAILURE"):
             self.outcomes[name] += 1
             self.open.discard(name)
@@ -99,11 +132,11 @@ class WatchedTask(task.Task):
         self.priority = spec.priority
         self._spec, self._watch = spec, watch
 
-    def execute(self) -> str:
+    def execute(self) -> object:
         return self._watch.execute(self._spec)
 
-    def revert(self, result: object, flow_failures: object) -> None:
-        self._watch.revert(self._spec, result)
+    def revert(self, result: object, flow_failures: object) -> object:
+        return self._watch.revert(self._spec, result)
 
 
 class _Watched:
@@ -111,12 +144,14 @@ class _Watched:
     _watch: Watch
 
     def execute(self, history: Any, **kwargs: Any) -> Any:
-        self._watch.execute(self._spec)
-        return super().execute(history=history, **kwargs)
+        broken = self._watch.execute(self._spec)
+        made = super().execute(history=history, **kwargs)
+        return broken if isinstance(broken, Unstorable) else made
 
     def revert(self, history: Any, **kwargs: Any) -> Any:
-        self._watch.revert(self._spec)
-        return super().revert(history=history, **kwargs)
+        broken = self._watch.revert(self._spec)
+        made = super().revert(history=history, **kwargs)
+        return broken if isinstance(broken, Unstorable) else made
 
     def on_failure(self, history: Any, **kwargs: Any) -> Any:
         self._watch.asked[self._spec.name] += 1
@@ -178,7 +213,8 @@ def _decider(link: em.Link, watch: Watch) -> Any:
 def load(spec: em.Flow, watch: Watch, **kwargs: Any) -> Any:
     """An engine for a described flow, with the watch listening."""
     engine = engines.load(build(spec, watch), **kwargs)
-    engine.atom_notifier.register("*", watch.on_atom)
+    if watch.listens:
+        engine.atom_notifier.register("*", watch.on_atom)
     engine.notifier.register("*", watch.on_flow)
     return engine
 
@@ -193,12 +229,12 @@ def drive(engine: Any, watch: Watch, suspend_at: int | None = None) -> frozenset
             state = runner.send(number == suspend_at)
     except StopIteration:
         return frozenset()
-    except BrokenError as e:
-        return frozenset([str(e)])
+    except (BrokenError, exc.StorageFailure) as e:
+        return frozenset([culprit(str(e))])
     except exc.WrappedFailure as e:
-        if not all(failure.check(BrokenError) for failure in e):
+        if not all(failure.check(BrokenError, exc.StorageFailure) for failure in e):
             raise
-        return frozenset(failure.exception_str for failure in e)
+        return frozenset(culprit(failure.exception_str) for failure in e)
     msg = "the run did not come to an end"
     raise AssertionError(msg)
 
@@ -269,6 +305,33 @@ def check_order(spec: em.Flow, log: list[tuple[str, ...]], states: dict[str, str
         assert not bad, f"{what} of {name} started while {bad}\n{em.describe(spec)}"
 
 
+def check_end(spec: em.Flow, engine: Any, watch: Watch, raised: frozenset[str]) -> None:
+    """What holds for every end, whatever came first."""
+    names = [atom.name for atom in em.atoms_of(spec)]
+    now = {name: engine.storage.get_atom_state(name) for name in names}
+    executed, reverted = watch.count("execute"), watch.count("revert")
+    flow_state = engine.storage.get_flow_state()
+    for atom in em.atoms_of(spec):
+        if isinstance(atom, em.Task):
+            done, undone = executed.get(atom.name, 0), reverted.get(atom.name, 0)
+            state = now[atom.name]
+            assert done - undone == (state in {em.SUCCESS, em.FAILURE}), (
+                f"{atom}: {state}, {done} done, {undone} undone"
+            )
+    if flow_state == em.SUCCESS:
+        assert not raised
+        assert set(now.values()) <= {em.SUCCESS, em.IGNORE}
+    elif flow_state == em.REVERTED:
+        assert raised
+        # A retry that gives up for its own flow only leaves what is around it as it is.
+        local = any(isinstance(atom, em.Retry) for atom in em.atoms_of(spec))
+        assert set(now.values()) <= {em.PENDING, em.REVERTED, em.IGNORE, *([em.SUCCESS] if local else [])}
+    else:
+        assert flow_state == em.FAILURE
+        assert em.REVERT_FAILURE in now.values()
+    check_order(spec, watch.log)
+
+
 def check_priorities(spec: em.Flow, steps: list[list[str]]) -> None:
     """Within a step a higher priority comes first."""
     atoms = em.picture_of(spec).atoms
@@ -299,6 +362,15 @@ class Snapshot:
             if atom["revert_failure"]:
                 record.revert_failures.add(name)
         return record
+
+
+def crash_points(snapshots: list[Snapshot], places: list[float]) -> list[Snapshot]:
+    """The states at those places of the run (0 is its start, 1 its end), each different one counting once."""
+    different: list[Snapshot] = []
+    for snapshot in snapshots:
+        if not different or different[-1].record() != snapshot.record():
+            different.append(snapshot)
+    return [different[number] for number in sorted({round(place * (len(different) - 1)) for place in places})]
 
 
 class CrashingBackend(impl_memory.MemoryBackend):
@@ -356,24 +428,30 @@ def snapshot_of(detail: models.FlowDetail, watch: Watch, at: str = "") -> Snapsh
     return Snapshot(detail.to_dict(), atoms, outcomes, at)
 
 
-def run_remembering(spec: em.Flow, snapshot: Snapshot | None = None) -> tuple[em.Outcome, Watch, list[Snapshot]]:
+def run_remembering(
+    spec: em.Flow, snapshot: Snapshot | None = None, **kwargs: Any
+) -> tuple[em.Outcome, Watch, list[Snapshot]]:
     """Run from a snapshot or from the start, remembering every state that a crash could have left."""
-    watch, engine, backend = _load_surviving(spec, snapshot)
+    watch, engine, backend = load_surviving(spec, snapshot, **kwargs)
     backend.watch, backend.flow_uuid = watch, engine.storage.flow_uuid
     watch.hooks.append(lambda entry: backend.remember(f"in {entry}"))
     raised = drive(engine, watch)
     return outcome(spec, engine, watch, raised), watch, backend.snapshots
 
 
-def run_after_crash(spec: em.Flow, snapshot: Snapshot) -> tuple[em.Outcome, Watch]:
+def run_after_crash(spec: em.Flow, snapshot: Snapshot, **kwargs: Any) -> tuple[em.Outcome, Watch]:
     """Run from a snapshot to the end."""
-    watch, engine, _ = _load_surviving(spec, snapshot)
+    watch, engine, _ = load_surviving(spec, snapshot, **kwargs)
     raised = drive(engine, watch)
     return outcome(spec, engine, watch, raised), watch
 
 
-def _load_surviving(spec: em.Flow, snapshot: Snapshot | None) -> tuple[Watch, Any, CrashingBackend]:
+def load_surviving(
+    spec: em.Flow, snapshot: Snapshot | None = None, breaking: str = RAISING, listens: bool = True, **kwargs: Any
+) -> tuple[Watch, Any, CrashingBackend]:
+    """An engine that goes on from a snapshot, or from the start, on a backend of its own."""
     watch = Watch(snapshot.record() if snapshot else None)
+    watch.breaking, watch.listens = breaking, listens
     backend = CrashingBackend()
     book = models.LogBook("book")
     if snapshot:
@@ -385,4 +463,4 @@ def _load_surviving(spec: em.Flow, snapshot: Snapshot | None) -> tuple[Watch, An
     book.add(detail)
     with contextlib.closing(backend.get_connection()) as connection:
         connection.save_logbook(book)
-    return watch, load(spec, watch, flow_detail=detail, book=book, backend=backend), backend
+    return watch, load(spec, watch, flow_detail=detail, book=book, backend=backend, **kwargs), backend

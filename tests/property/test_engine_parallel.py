@@ -27,33 +27,6 @@ def _run(spec, suspend_at=None, engine=None, watch=None, **options):
     return engine, watch, eh.drive(engine, watch, suspend_at=suspend_at)
 
 
-def _check_end(spec, engine, watch, raised):
-    """What holds for every end, whatever came first."""
-    names = [atom.name for atom in em.atoms_of(spec)]
-    now = {name: engine.storage.get_atom_state(name) for name in names}
-    executed, reverted = watch.count("execute"), watch.count("revert")
-    flow_state = engine.storage.get_flow_state()
-    for atom in em.atoms_of(spec):
-        if isinstance(atom, em.Task):
-            done, undone = executed.get(atom.name, 0), reverted.get(atom.name, 0)
-            state = now[atom.name]
-            assert done - undone == (state in {em.SUCCESS, em.FAILURE}), (
-                f"{atom}: {state}, {done} done, {undone} undone"
-            )
-    if flow_state == states.SUCCESS:
-        assert not raised
-        assert set(now.values()) <= {em.SUCCESS, em.IGNORE}
-    elif flow_state == states.REVERTED:
-        assert raised
-        # A retry that gives up for its own flow only leaves what is around it as it is.
-        local = any(isinstance(atom, em.Retry) for atom in em.atoms_of(spec))
-        assert set(now.values()) <= {em.PENDING, em.REVERTED, em.IGNORE, *([em.SUCCESS] if local else [])}
-    else:
-        assert flow_state == states.FAILURE
-        assert em.REVERT_FAILURE in now.values()
-    eh.check_order(spec, watch.log)
-
-
 @SOME
 @hypothesis.given(ef.flows(failures=False, revert_failures=False, retries=True), st.integers(1, 4))
 def test_threads_do_what_the_serial_engine_does(spec, workers):
@@ -69,13 +42,13 @@ def test_threads_do_what_the_serial_engine_does(spec, workers):
 @SOME
 @hypothesis.given(ef.flows(retries=True, deciders=False, atoms=12, levels=4), st.integers(1, 4), st.booleans())
 def test_failures_retries_and_reverts_with_threads(spec, workers, defer_reverts):
-    _check_end(spec, *_run(spec, executor="threads", max_workers=workers, defer_reverts=defer_reverts))
+    eh.check_end(spec, *_run(spec, executor="threads", max_workers=workers, defer_reverts=defer_reverts))
 
 
 @SOME
 @hypothesis.given(ef.flows(atoms=12), st.integers(1, 4))
 def test_failures_and_deciders_with_threads(spec, workers):
-    _check_end(spec, *_run(spec, executor="threads", max_workers=workers))
+    eh.check_end(spec, *_run(spec, executor="threads", max_workers=workers))
 
 
 @SOME
@@ -110,7 +83,7 @@ def test_suspended_with_threads_and_gone_on_with(spec, suspensions):
         watch.log.extend(("state", name, state) for name, state in now.items())
     else:
         raised = eh.drive(engine, watch)
-    _check_end(spec, engine, watch, raised)
+    eh.check_end(spec, engine, watch, raised)
 
 
 class Joins(task.Task):

@@ -152,15 +152,6 @@ def test_what_was_left_unresolved_is_resolved_by_an_engine_that_may(spec):
     eh.check_order(spec, watch.log, left.state)
 
 
-def _crash_points(snapshots: list[eh.Snapshot], places: list[float]) -> list[eh.Snapshot]:
-    """The states at those places of the run (0 is its start, 1 its end), each different one counting once."""
-    different: list[eh.Snapshot] = []
-    for snapshot in snapshots:
-        if not different or different[-1].record() != snapshot.record():
-            different.append(snapshot)
-    return [different[number] for number in sorted({round(place * (len(different) - 1)) for place in places})]
-
-
 PLACES = st.lists(st.integers(0, 100).map(lambda percent: percent / 100), min_size=1, max_size=4)
 
 
@@ -180,7 +171,7 @@ def _check_not_repeated(spec: em.Flow, snapshot: eh.Snapshot, watch: eh.Watch) -
 def _compare_crashed(spec: em.Flow, places: list[float]) -> None:
     _allowed(spec)
     _, _, snapshots = eh.run_remembering(spec)
-    for snapshot in _crash_points(snapshots, places):
+    for snapshot in eh.crash_points(snapshots, places):
         record = snapshot.record()
         try:
             allowed = em.outcomes(spec, record)
@@ -225,7 +216,7 @@ def test_a_crash_does_not_change_how_a_flow_with_one_broken_task_ends(spec, fail
     hypothesis.assume(tasks)
     spec = _break_one(spec, tasks[broken % len(tasks)], fails)
     whole, _, snapshots = eh.run_remembering(spec)
-    for snapshot in _crash_points(snapshots, places):
+    for snapshot in eh.crash_points(snapshots, places):
         if snapshot.flow["state"] == em.REVERTED:
             continue  # that one ended before it crashed, and would start anew
         seen, _ = eh.run_after_crash(spec, snapshot)
@@ -243,13 +234,13 @@ def test_a_crash_does_not_change_how_a_flow_with_one_broken_task_ends(spec, fail
 def test_a_crash_during_a_resumed_run_is_a_crash_like_any_other(spec, places):
     _allowed(spec)
     _, _, snapshots = eh.run_remembering(spec)
-    first = _crash_points(snapshots, places[0])[0]
+    first = eh.crash_points(snapshots, places[0])[0]
     try:
         em.outcomes(spec, first.record())
     except em.Unspecified:
         hypothesis.reject()
     _, _, snapshots = eh.run_remembering(spec, first)
-    second = _crash_points(snapshots, places[1])[0]
+    second = eh.crash_points(snapshots, places[1])[0]
     allowed = _allowed(spec, second.record())
     seen, watch = eh.run_after_crash(spec, second)
     hypothesis.note(f"crashed {second.at}, leaving {second.record()}")

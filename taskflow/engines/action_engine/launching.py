@@ -9,6 +9,7 @@ themselves to a queue, so that waiting costs the same however many there are.
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any
 
 from taskflow import atom as atoms
@@ -20,7 +21,7 @@ from taskflow.engines.action_engine import executor as executors
 from taskflow.engines.action_engine import layout as layouts
 from taskflow.engines.action_engine import plan as plans
 from taskflow.engines.action_engine import recorder as recorders
-from taskflow.engines.action_engine import scopes
+from taskflow.engines.action_engine import refusals, scopes
 from taskflow.types import failure as failures
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class Launcher:
         self._storage = runtime.storage
         self._flow_detail = runtime.storage._flowdetail
         self._details = runtime.details()
-        self._recorder = recorders.Recorder(self._layout, self._details, runtime.storage, runtime.atom_notifier)
+        self._recorder = recorders.Recorder(
+            self._layout, self._details, runtime.storage, runtime.atom_notifier, replaces=True
+        )
         self._plan = plans.Plan(self._layout)
         self._task_executor = runtime.task_executor
         self._retry_executor = runtime.retry_executor
@@ -79,9 +82,14 @@ class Launcher:
         self._green: set[Any] = set()
         self._failures: tuple[int, dict[str, Any]] = (-1, {})
         self.kept: list[Any] = []
+        # Whether the plan is ahead of the records, since an outcome was refused: nothing new is started meanwhile.
+        self._astray = False
 
     def keep(self, failure: Any = None) -> None:
         """Keep a failure (by default, of the exception being handled): nothing new is started any more."""
+        if failure is None and isinstance(sys.exception(), refusals.Refused):
+            self._astray = True
+            return
         self.kept.append(failures.Failure() if failure is None else failure)
 
     def not_done(self) -> set[Any]:
@@ -98,7 +106,7 @@ class Launcher:
     # -- starting ----------------------------------------------------------------------------------------------------
 
     def _may_start(self) -> bool:
-        return not self.kept and self._flow_detail.state == states.RUNNING
+        return not self.kept and not self._astray and self._flow_detail.state == states.RUNNING
 
     def _start(self, batch: list[int]) -> None:
         if not self._inline and len(batch) > 1:
@@ -111,7 +119,7 @@ class Launcher:
         # As soon as the flow is asked to stop, or somebody's error is to end the run, the rest is left for later.
         flow_detail, kinds, want = self._flow_detail, self._layout.kinds, self._plan.want
         for position, i in enumerate(batch):
-            if self.kept or flow_detail.state != states.RUNNING:
+            if self.kept or self._astray or flow_detail.state != states.RUNNING:
                 self._put_back(batch[position:])
                 return
             try:

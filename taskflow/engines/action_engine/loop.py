@@ -8,6 +8,7 @@ to. It is the only place that looks at the flow's state for a suspension, and wa
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import operator
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from taskflow import exceptions as exc
 from taskflow import logging, states
 from taskflow.engines.action_engine import executor as executors
-from taskflow.engines.action_engine import launching, resolution
+from taskflow.engines.action_engine import launching, refusals, resolution
 from taskflow.engines.action_engine import plan as plans
 
 if TYPE_CHECKING:
@@ -194,9 +195,15 @@ class Loop(launching.Launcher):
 
     def resume(self) -> str:
         """Find out from the records what is to be done."""
+        self._restore()
+        return SCHEDULE
+
+    def _restore(self, busy: frozenset[int] = frozenset()) -> None:
+        """Find out from the records what is to be done, other than to wait for what is busy."""
         details, plan = self._details, self._plan
         plan.restore(recorded(details))
         status = plan.status
+        self._again = []
         if plans.FAILURE in status and not self._never_resolve:
             for i in self._layout.atoms():
                 if status[i] == plans.FAILURE:
@@ -207,11 +214,36 @@ class Loop(launching.Launcher):
                     self._begin_again(i)
                     plan.offer_again(i)
         if plans.RUNNING in status or plans.REVERTING in status:
-            self._again = [i for i in self._layout.atoms() if status[i] in (plans.RUNNING, plans.REVERTING)]
+            running = (plans.RUNNING, plans.REVERTING)
+            self._again = [i for i in self._layout.atoms() if status[i] in running and i not in busy]
             self._taken_up.update(self._again)
         self._recorder.gather_histories()
         self._vote()
-        return SCHEDULE
+
+    def _take_back(self) -> None:
+        """Go on from the records where the backend refused what atoms returned: those have failed."""
+        self._attempt(self._recorder.flush)
+        self._astray = False
+        self._plan = self._resolver.plan = plans.Plan(self._layout)
+        ended = frozenset(self._done)
+        for i in [i for i in self._recorder.refused if i not in ended]:
+            failure = self._recorder.refused.pop(i)
+            state = self._details[i].state
+            undone = state == states.REVERT_FAILURE
+            self._storage.note_outcome(self._details[i], failure, state, states.REVERT if undone else states.EXECUTE)
+            self._attempt(
+                self._recorder.tell,
+                i,
+                state,
+                _STATE_BEFORE[executors.REVERTED if undone else executors.EXECUTED],
+                None,
+                failure,
+            )
+            if undone or self._never_resolve:
+                self.keep(failure)
+            elif self._gather:
+                self.statistics["discarded_failures"] += 1
+        self._restore(ended.union(self._running.values()))
 
     def schedule(self) -> str:
         """Start what may start."""
@@ -251,9 +283,11 @@ class Loop(launching.Launcher):
 
     def wait(self) -> str:
         """Wait until something has ended, or the time is over."""
-        if self._running:
+        if self._running and not self._astray:
             if not self._done:
                 self._attempt(self._recorder.flush)
+                if self._astray:
+                    return ANALYZE
                 self._await()
             self._take_arrivals()
         if self._gather:
@@ -262,21 +296,33 @@ class Loop(launching.Launcher):
 
     def analyze(self) -> str:
         """Take in what has ended, and find out what that makes possible."""
-        if self._done:
+        recorder = self._recorder
+        if self._done and not self._astray:
             self._take_in(*self._ended_in_turn())
-        self._recorder.gather_histories()
-        plan = self._plan
-        if plan.candidates:
+        recorder.gather_histories()
+        if self._plan.candidates and not self._astray:
             self._attempt(self._vote)
+        event = ANALYZE if self._astray else self._what_follows()
+        while event == ANALYZE:
+            self._take_back()
+            event = self._what_follows()
+        return event
+
+    def _what_follows(self) -> str:
+        """Where to go once everything was taken in; to look at the records again, if the backend refuses an outcome."""
+        plan = self._plan
         if self._gather:
             self.statistics["awaiting"] = len(plan.ready)
         if (plan.ready or self._again) and self._may_start():
             return SCHEDULE
-        if self._running:
+        if self._running or self._done:
             if self._storage.flow_state_now() != states.RUNNING:
                 self.cancel()
             return WAIT
-        self._recorder.flush()
+        try:
+            self._recorder.flush()
+        except refusals.Refused:
+            return ANALYZE
         return FINISH
 
     def _ended_in_turn(self) -> tuple[list[int], list[str | None], list[Any]]:
@@ -290,7 +336,6 @@ class Loop(launching.Launcher):
 
     def _take_in(self, done: list[int], kinds: list[str | None], results: list[Any]) -> None:
         recorder, portion = self._recorder, self._portion
-        position = 0
         for position, i in enumerate(done):
             try:
                 self._complete(i, kinds[position], results[position])
@@ -298,10 +343,16 @@ class Loop(launching.Launcher):
                     recorder.flush()
             except Exception:
                 self.keep()
+                if self._astray:
+                    self._leave(done[position + 1 :], kinds[position + 1 :], results[position + 1 :])
+                    return
             except BaseException:
-                position += 1
-                self._done, self._done_kinds, self._done_results = done[position:], kinds[position:], results[position:]
+                self._leave(done[position + 1 :], kinds[position + 1 :], results[position + 1 :])
                 raise
+
+    def _leave(self, done: list[int], kinds: list[str | None], results: list[Any]) -> None:
+        """Have some be taken in later."""
+        self._done, self._done_kinds, self._done_results = done, kinds, results
 
     def game_over(self) -> str:
         """Name the end of the run."""
@@ -343,7 +394,9 @@ class Loop(launching.Launcher):
                     self._recorder.outcome(i, *self._ending(i, *self._outcome_of(i, result)))
             self._done, self._done_kinds, self._done_results = [], [], []
             self._recorder.gather_histories()
-            self._recorder.flush()
+            # What was refused is recorded as failed, for whoever takes the flow up again.
+            with contextlib.suppress(refusals.Refused):
+                self._recorder.flush()
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
@@ -377,12 +430,21 @@ class Loop(launching.Launcher):
             outcome, result = self._outcome_of(i, result)
         if self._taken_up:
             self._taken_up.discard(i)
+        if self._recorder.refused:
+            # Refused before anything could follow: it simply has failed.
+            result = self._recorder.refused.pop(i, result)
         state, result, progress = self._ending(i, outcome, result)
         self._recorder.outcome(i, state, result, progress)
         self._storage.note_outcome(self._details[i], result, state, _INTENTION_OF[outcome])
-        self._recorder.tell(i, state, _STATE_BEFORE[outcome], progress, result)
         if self._gather:
             self.statistics["completed"] += 1
+        try:
+            self._recorder.tell(i, state, _STATE_BEFORE[outcome], progress, result)
+        except refusals.Refused as e:
+            if self._details[i].uuid not in e.uuids:
+                # Saved it is, and told it shall be.
+                self._recorder.tell(i, state, _STATE_BEFORE[outcome], progress, result)
+            raise
         if state == states.SUCCESS:
             plan.succeeded(i)
         elif state == states.REVERTED:
@@ -428,6 +490,8 @@ class Loop(launching.Launcher):
                 try:
                     self._recorder.flush()
                     depth = deciders.verdict(deciders.edges_to(self._layout, i), self._storage)
+                except refusals.Refused:
+                    raise
                 except Exception:
                     LOG.debug("A decider of atom %s failed", names[i], exc_info=True)
                     self.keep()

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from taskflow import exceptions as exc
 from taskflow import states
 from taskflow import task as tasks
 from taskflow.engines.action_engine import layout as layouts
+from taskflow.engines.action_engine import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +36,10 @@ class Recorder:
         details: Per node number, the record of that atom (``None`` for flow markers).
         storage: Where to save.
         notifier: Whom to tell.
+        replaces: Whether an outcome that the backend will never take is replaced by a failure.
+
+    Attributes:
+        refused: Atoms whose outcomes were replaced, and their failures; for whoever replaces them to take out.
     """
 
     __slots__ = (
@@ -44,8 +50,10 @@ class Recorder:
         "_notifier",
         "_own_progress",
         "_pending",
+        "_replaces",
         "_storage",
         "_written",
+        "refused",
     )
 
     def __init__(
@@ -54,6 +62,7 @@ class Recorder:
         details: Sequence[Any] | Mapping[int, Any],
         storage: storages.Storage,
         notifier: notifiers.Notifier,
+        replaces: bool = False,
     ) -> None:
         self._layout = layout
         self._details = details
@@ -67,6 +76,8 @@ class Recorder:
         self._written: dict[int, tuple[storages.Transition, Any]] = {}
         # Per task class, whether it hears of progress in a method of its own.
         self._own_progress: dict[type, bool] = {}
+        self._replaces = replaces
+        self.refused: dict[int, Any] = {}
 
     # -- gathering -------------------------------------------------------------------------------------------------
 
@@ -136,17 +147,75 @@ class Recorder:
 
         Raises:
             StorageFailure: It could not be saved; it is forgotten then.
+            Refused: Of outcomes in it, failures were saved instead.
         """
         if self._pending or self._ahead:
             pending, self._pending = self._pending, []
             ahead, self._ahead = self._ahead, {}
-            if not ahead:
-                self._storage.commit(pending)
-                return
-            bases = {i: transition[0].meta for i, transition in ahead.items()}
-            self._storage.commit(pending, tuple(ahead.values()))
-            for i, transition in ahead.items():
-                self._written[i] = (transition, bases[i])
+            try:
+                if ahead:
+                    self._save(pending, ahead)
+                else:
+                    self._storage.commit(pending)
+            except exc.StorageFailure as e:
+                if not self._replaces:
+                    raise
+                self._replace(e, pending, ahead)
+
+    def _save(self, pending: list[storages.Transition], ahead: dict[int, storages.Transition]) -> None:
+        bases = {i: transition[0].meta for i, transition in ahead.items()}
+        self._storage.commit(pending, tuple(ahead.values()))
+        for i, transition in ahead.items():
+            self._written[i] = (transition, bases[i])
+
+    def _replace(
+        self, error: exc.StorageFailure, pending: list[storages.Transition], ahead: dict[int, storages.Transition]
+    ) -> None:
+        """Save failures in place of the outcomes that are refused.
+
+        Args:
+            error: Why the unit of work was refused.
+            pending: What it was to change.
+            ahead: Outcomes in it that are not to show yet: nothing followed from those.
+
+        Raises:
+            StorageFailure: It is not an outcome that is refused, or the failure is refused as well.
+            Refused: Something was to follow from an outcome that is refused.
+        """
+        replaced: dict[int, Any] = {}
+        followed: set[str] = set()
+        while True:
+            uuid = refusals.culprit(error)
+            if uuid is None:
+                raise error
+            i = self._number_of(uuid)
+            position = -1 if i in ahead else refusals.find(uuid, pending)
+            if i in replaced or (i not in ahead and position < 0):
+                raise error
+            kind = "task" if self._layout.kinds[i] == layouts.TASK else "retry"
+            outcome = ahead[i] if i in ahead else pending[position]
+            outcome, replaced[i] = refusals.replaced(outcome, error, kind, self._storage.flow_name)
+            if i in ahead:
+                ahead[i] = outcome
+            else:
+                pending[position] = outcome
+                followed.add(uuid)
+            unit = refusals.outcomes(pending) if followed else pending
+            try:
+                self._save(unit, ahead)
+            except exc.StorageFailure as e:
+                error = e
+            else:
+                break
+        self.refused.update(replaced)
+        if followed:
+            raise refusals.Refused(frozenset(followed))
+
+    def _number_of(self, uuid: str) -> int:
+        for i in self._layout.atoms():
+            if self._details[i].uuid == uuid:
+                return i
+        return -1
 
     # -- changing ----------------------------------------------------------------------------------------------------
 

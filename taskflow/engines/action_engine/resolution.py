@@ -24,6 +24,9 @@ class Resolver:
         recorder: Saves the intentions.
         storage: Knows histories and arguments.
         defer_reverts: Whether a retry that answers REVERT leaves the decision to those around it.
+
+    Attributes:
+        plan: The scheduling of this run.
     """
 
     def __init__(
@@ -35,7 +38,7 @@ class Resolver:
         defer_reverts: bool,
     ) -> None:
         self._layout = layout
-        self._plan = plan
+        self.plan = plan
         self._recorder = recorder
         self._storage = storage
         self._defer_reverts = defer_reverts
@@ -51,7 +54,7 @@ class Resolver:
             ValueError: A retry answered what is no decision.
         """
         decision, retry = self.decide(i, failure)
-        plan, note = self._plan, self._recorder.note
+        plan, note = self.plan, self._recorder.note
         if decision == retries.REVERT_ALL:
             changed = plan.revert_all()
         elif decision == retries.REVERT:
