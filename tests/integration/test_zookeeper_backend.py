@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 
@@ -12,10 +13,11 @@ from kazoo import exceptions as k_exc
 
 from taskflow import engines, states, task
 from taskflow import exceptions as exc
-from taskflow.patterns import linear_flow
+from taskflow.patterns import linear_flow, unordered_flow
 from taskflow.persistence import backends, models
 from taskflow.persistence.backends import impl_zookeeper
 from taskflow.types import failure as ft
+from taskflow.utils import kazoo_utils
 
 LIMIT = 0xFFFFF
 
@@ -429,16 +431,49 @@ class TestSizes:
         assert transactions.sizes == []
         assert nodes(bare, root) == before
 
-    def test_whole_transaction_counts(self, connection, book, transactions):
+    def test_unit_that_is_too_large_as_a_whole_is_written_in_parts(self, connection, book, transactions):
         flow_detail = book.find("F")
         added = [models.TaskDetail(f"n{number}", f"N{number}") for number in range(4)]
         for number, detail in enumerate(added):
             detail.results = "x" * (262_200 + number)
-        with pytest.raises(exc.StorageFailure, match="of 8 nodes .* 10.* bytes. .*'n3' .N3. with 26"):
-            connection.write(flow_detail, [], added)
+        connection.write(flow_detail, [], added)
+        assert len(transactions.sizes) == 2
+        assert {detail.uuid for detail in connection.get_flow_details("F")} >= {f"N{number}" for number in range(4)}
+        changes = [(detail, {"results": "y" * 400_000}) for detail in added]
+        connection.write(flow_detail, [(flow_detail, {"state": "SUCCESS"}), *changes])
+        assert all(detail.results == "y" * 400_000 for detail in connection.get_flow_details("F") if "n" in detail.name)
+        # The versions are known that all parts left.
+        connection.write(flow_detail, [(detail, {"results": 1}) for detail in added])
+        assert len(transactions.sizes) == 5
+
+    def test_parts_are_written_in_the_order_of_the_changes(self, monkeypatch, connection, book):
+        flow_detail = book.find("F")
+        added = [models.TaskDetail(f"n{number}", f"N{number}") for number in range(4)]
+        connection.write(flow_detail, [], added)
+        commit, commits = kazoo_utils.checked_commit, itertools.count(1)
+
+        def killed(transaction):
+            if next(commits) == 2:
+                raise KeyboardInterrupt
+            return commit(transaction)
+
+        monkeypatch.setattr(kazoo_utils, "checked_commit", killed)
+        changes = [(detail, {"results": "y" * 400_000}) for detail in reversed(added)]
+        with pytest.raises(KeyboardInterrupt):
+            connection.write(flow_detail, [(flow_detail, {"state": "SUCCESS"}), *changes])
+        stored = connection.get_flow_details("F")
+        assert stored.state is None
+        kept = [stored.find(uuid).results is not None for uuid in ("N3", "N2", "N1", "N0")]
+        assert kept == [True, True, False, False]
+
+    def test_book_is_one_transaction_or_none(self, connection, book, transactions):
+        for number in range(4):
+            detail = models.TaskDetail(f"n{number}", f"N{number}")
+            detail.results = "x" * (262_200 + number)
+            book.find("F").add(detail)
+        with pytest.raises(exc.StorageFailure, match="of .* nodes .* 10.* bytes. .*'n3' .N3. with 26"):
+            connection.save_logbook(book)
         assert transactions.sizes == []
-        connection.write(flow_detail, [], added[:3])
-        assert len(connection.get_flow_details("F")) == 5
 
     def test_limit_is_an_option(self, conf, book):
         with backends.backend({**conf, "jute_maxbuffer": "2000"}) as backend:
@@ -462,17 +497,33 @@ class TestSizes:
         with pytest.raises(ValueError, match="reconnect_timeout"):
             impl_zookeeper.ZkBackend({"reconnect_timeout": -1})
 
-    def test_result_that_is_too_large_ends_the_run_at_once(self, backend):
+    def test_result_that_is_too_large_fails_the_task(self, backend):
         flow = linear_flow.Flow("f").add(
             task.FunctorTask(lambda: 1, name="small"), task.FunctorTask(lambda: "x" * LIMIT, name="large")
         )
         book = models.LogBook("book")
         engine = engines.load(flow, backend=backend, book=book)
-        with pytest.raises(Exception, match="large"):
+        with pytest.raises(exc.StorageFailure, match=r"task 'large' of flow 'f' can not be stored.*jute\.maxbuffer"):
             engine.run()
         (flow_detail,) = backend.get_connection().get_logbook(book.uuid)
         recorded = {detail.name: detail.state for detail in flow_detail}
-        assert recorded["large"] != states.SUCCESS
+        assert recorded == {"small": states.REVERTED, "large": states.REVERTED}
+
+    def test_results_that_are_too_large_together_only(self, backend):
+        flow = unordered_flow.Flow("f").add(
+            *(task.FunctorTask(lambda: "x" * (LIMIT // 2), name=f"half{number}") for number in range(5))
+        )
+        engine = engines.load(flow, backend=backend)
+        engine.run()
+        stored = backend.get_connection().get_flow_details(engine.storage.flow_uuid)
+        assert {len(detail.results) for detail in stored} == {LIMIT // 2}
+
+    def test_flow_of_any_size(self, backend):
+        flow = unordered_flow.Flow("f").add(*(task.FunctorTask(lambda: 1, name=f"t{n}") for n in range(5_000)))
+        engine = engines.load(flow, backend=backend)
+        engine.run()
+        stored = backend.get_connection().get_flow_details(engine.storage.flow_uuid)
+        assert [detail.results for detail in stored] == [1] * 5_000
 
 
 class TestReading:

@@ -109,7 +109,9 @@ class Watch:
         self.note("flow", state)
 
     def steps(self) -> list[list[str]]:
-        """The atoms of each step in which anything was submitted."""
+        """The atoms of each step in which anything was submitted, as far as steps were looked at."""
+        if not any(entry[0] == "machine" for entry in self.log):
+            return []
         found: list[list[str]] = []
         scheduling = False
         for entry in self.log:
@@ -221,22 +223,31 @@ def load(spec: em.Flow, watch: Watch, **kwargs: Any) -> Any:
 
 def drive(engine: Any, watch: Watch, suspend_at: int | None = None) -> frozenset[str]:
     """Run to the end, asking for suspension at a step: the names of the failures that were raised."""
-    runner = engine.run_iter()
+
+    def steps() -> None:
+        runner = engine.run_iter()
+        with contextlib.suppress(StopIteration):
+            state = next(runner)
+            for number in range(100_000):
+                watch.note("machine", state)
+                state = runner.send(number == suspend_at)
+            msg = "the run did not come to an end"
+            raise AssertionError(msg)
+
+    return raised_by(steps)
+
+
+def raised_by(run: Any) -> frozenset[str]:
+    """Run in one way or another: the names of the failures that were raised."""
     try:
-        state = next(runner)
-        for number in range(100_000):
-            watch.note("machine", state)
-            state = runner.send(number == suspend_at)
-    except StopIteration:
-        return frozenset()
+        run()
     except (BrokenError, exc.StorageFailure) as e:
         return frozenset([culprit(str(e))])
     except exc.WrappedFailure as e:
         if not all(failure.check(BrokenError, exc.StorageFailure) for failure in e):
             raise
         return frozenset(culprit(failure.exception_str) for failure in e)
-    msg = "the run did not come to an end"
-    raise AssertionError(msg)
+    return frozenset()
 
 
 def outcome(spec: em.Flow, engine: Any, watch: Watch, raised: frozenset[str]) -> em.Outcome:

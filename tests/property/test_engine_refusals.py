@@ -34,8 +34,9 @@ def _check_stored(engine, backend, states):
 def _compare(spec, breaking, listens, **options):
     allowed = _allowed(spec, **options)
     watch, engine, backend = eh.load_surviving(spec, None, breaking, listens, **options)
-    seen = eh.outcome(spec, engine, watch, eh.drive(engine, watch))
-    eh.check_same(spec, allowed, seen, () if breaking == eh.REFUSED else ASKING)
+    raised = eh.drive(engine, watch) if listens else eh.raised_by(engine.run)
+    seen = eh.outcome(spec, engine, watch, raised)
+    eh.check_same(spec, allowed, seen, (*(() if breaking == eh.REFUSED else ASKING), *(() if listens else ["steps"])))
     _check_stored(engine, backend, seen.states)
     if listens:
         eh.check_order(spec, watch.log)
@@ -63,7 +64,7 @@ def test_other_tasks_may_be_running_meanwhile(spec, breaking, workers, defer_rev
     watch, engine, backend = eh.load_surviving(
         spec, None, breaking, engine="parallel", executor="threads", max_workers=workers, defer_reverts=defer_reverts
     )
-    raised = eh.drive(engine, watch)
+    raised = eh.raised_by(engine.run)
     eh.check_end(spec, engine, watch, raised)
     _check_stored(engine, backend, {atom.name: engine.storage.get_atom_state(atom.name) for atom in em.atoms_of(spec)})
 

@@ -437,7 +437,8 @@ class ZkConnection(path_based.PathBasedConnection, asking.Asking):
     ) -> Sequence[models.AtomDetail]:
         """Writes one unit of work as one transaction, in general without reading anything first.
 
-        See Connection.write() of the base module. Atom details that somebody else stored are not looked for.
+        See Connection.write() of the base module. Atom details that somebody else stored are not looked for. What is
+        too much for one packet is written in several transactions, in the order of the changes.
         """
         attempts = itertools.count(1)
         self._repeat(lambda: self._write(flow_detail, changes, added, trusting=next(attempts) == 1))
@@ -453,9 +454,12 @@ class ZkConnection(path_based.PathBasedConnection, asking.Asking):
         known = self._backend._known
         flow_path = self._path_of(flow_detail)
         with self._transaction() as unit:
+            unit.divisible = True
             gathered = [
                 (self._path_of(detail), detail, fields) for detail, fields in path_based.gather_changes(changes)
             ]
+            # As a first part may be all that is written: a flow has not ended before its atoms have.
+            gathered.sort(key=lambda entry: entry[0] == flow_path)
             remembered = {path: known.get(path) for path, _, _ in gathered} if trusting else {}
             needed = [path for path, _, _ in gathered if remembered.get(path) is None]
             # New records are expected not to be there; if one is, the second attempt looks at it.

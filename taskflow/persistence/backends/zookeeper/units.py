@@ -83,6 +83,7 @@ class Unit:
         children: path -> the names that were found below it.
         removals: the paths that are going to be removed, leaves first.
         expected: path -> the version that it must still have to be removed.
+        divisible: whether the first part of what it writes makes sense without the rest.
     """
 
     def __init__(self) -> None:
@@ -91,6 +92,7 @@ class Unit:
         self.children: dict[str, set[str]] = {}
         self.removals: dict[str, None] = {}
         self.expected: dict[str, int] = {}
+        self.divisible = False
         self._writes: dict[str, _Operation] = {}
 
     def written(self, path: str) -> bytes | None:
@@ -129,40 +131,50 @@ class Unit:
     def commit(self, client: Any, known: items.Known, limit: int, timeout: float) -> None:
         """Commits all of it as one transaction.
 
-        Only removals that are too many for one packet become several transactions: what they leave, if they are
-        interrupted, is removed by the same call.
+        Only what is too much for one packet becomes several: removals, as what they leave if they are interrupted is
+        removed by the same call, and the writes of a divisible unit, in their order.
 
         Raises:
             StorageFailure: it is too large, then nothing was sent; or the server refused.
-            Outrun: nothing was written, as nodes are not as they were read.
+            Outrun: nodes are not as they were read; nothing of the transaction was written.
             Lost: the connection was lost, and it is unknown whether it was done.
         """
-        transaction = client.transaction()
-        for operation in self._writes.values():
-            if operation.version is None:
-                transaction.create(operation.path, operation.data)
-            else:
-                transaction.set_data(operation.path, operation.data, version=operation.version)
-        if self._writes:
-            self._check_size(client, transaction, limit)
+        *first, (writes, transaction) = self._parts(client, list(self._writes.values()), limit)
+        for path in (*self._writes, *self.removals):
+            known.forget(path)
+        for part in first:
+            self._send(client, *part, timeout, known)
         size = _HEADER
         for path in self.removals:
             # Of a character four bytes at most, and the part of the path that the client adds.
             size += 4 * (len(path) + len(client.chroot or "")) + _OPERATION
             if size > limit and transaction.operations and not self._writes:
-                self._send(client, transaction, timeout, known)
+                self._send(client, (), transaction, timeout, known)
                 transaction, size = client.transaction(), _HEADER
             transaction.delete(path, self.expected.get(path, -1))
-        results = self._send(client, transaction, timeout, known)
-        for operation, result in zip(self._writes.values(), results, strict=False):
-            if operation.item is not None:
-                known.put(operation.path, operation.item, 0 if operation.version is None else result.version)
+        self._send(client, writes, transaction, timeout, known)
 
-    def _send(self, client: Any, transaction: Any, timeout: float, known: items.Known) -> Sequence[Any]:
-        for path in (*self._writes, *self.removals):
-            known.forget(path)
+    def _parts(self, client: Any, writes: list[_Operation], limit: int) -> list[tuple[list[_Operation], Any]]:
+        """The writes as transactions that the server takes."""
+        transaction = client.transaction()
+        for operation in writes:
+            if operation.version is None:
+                transaction.create(operation.path, operation.data)
+            else:
+                transaction.set_data(operation.path, operation.data, version=operation.version)
+        size = self._size_above(client, writes, transaction, limit)
+        if not size:
+            return [(writes, transaction)]
+        if not self.divisible or len(writes) == 1:
+            raise _too_large(writes, size, limit)
+        half = len(writes) // 2
+        return [*self._parts(client, writes[:half], limit), *self._parts(client, writes[half:], limit)]
+
+    def _send(
+        self, client: Any, writes: Sequence[_Operation], transaction: Any, timeout: float, known: items.Known
+    ) -> None:
         try:
-            return kazoo_utils.checked_commit(_Commit(transaction, timeout))  # type: ignore[no-any-return]
+            results = kazoo_utils.checked_commit(_Commit(transaction, timeout))
         except kazoo_utils.KazooTransactionException as e:
             reasons = [error for _, error in e.failures if not isinstance(error, _TAKEN_BACK)]
             if any(isinstance(error, _OUTRUN) for error in reasons):
@@ -171,33 +183,39 @@ class Unit:
             failure.permanent = any(isinstance(error, PERMANENT) for error in reasons)  # type: ignore[attr-defined]
             raise failure from e
         except lost_errors(client) as e:
-            size = sum(len(operation.data) for operation in self._writes.values())
+            size = sum(len(operation.data) for operation in writes)
             hint = f" of {size} bytes (is the server's jute.maxbuffer smaller?)" if size > _LARGE else ""
             raise Lost(f"The connection to ZooKeeper was lost during a commit{hint}", cause=e) from e
+        for operation, result in zip(writes, results, strict=False):
+            if operation.item is not None:
+                known.put(operation.path, operation.item, 0 if operation.version is None else result.version)
 
     def size(self, transaction: Any) -> int:
         """Returns the length of the packet that a transaction becomes."""
         return len(serialization.Transaction(transaction.operations).serialize()) + _HEADER
 
-    def _check_size(self, client: Any, transaction: Any, limit: int) -> None:
-        bound = sum(len(operation.data) + 4 * len(operation.path) + _OPERATION for operation in self._writes.values())
-        bound += 4 * len(self._writes) * len(client.chroot or "")
+    def _size_above(self, client: Any, writes: Sequence[_Operation], transaction: Any, limit: int) -> int:
+        """The size of the packet that some writes become, 0 if the server takes it."""
+        bound = sum(len(operation.data) + 4 * len(operation.path) + _OPERATION for operation in writes)
+        bound += 4 * len(writes) * len(client.chroot or "")
         if bound <= limit and not client.default_acl:
-            return
+            return 0
         size = self.size(transaction)
-        if size <= limit:
-            return
-        largest = max(self._writes.values(), key=lambda operation: len(operation.data))
-        what, atom_uuid = largest.owner
-        failure = exc.StorageFailure(
-            f"The ZooKeeper server takes packets of up to {limit} bytes (its jute.maxbuffer, here the option"
-            f" 'jute_maxbuffer'), and a transaction of {len(self._writes)} nodes would be one of {size} bytes. The"
-            f" largest is the record of {what} with {len(largest.data)} bytes. Nothing was written; keep large values"
-            " elsewhere, and only their place in the record"
-        )
-        failure.permanent = True  # type: ignore[attr-defined]
-        failure.atom_uuid = atom_uuid  # type: ignore[attr-defined]
-        raise failure
+        return size if size > limit else 0
+
+
+def _too_large(writes: Sequence[_Operation], size: int, limit: int) -> exc.StorageFailure:
+    largest = max(writes, key=lambda operation: len(operation.data))
+    what, atom_uuid = largest.owner
+    failure = exc.StorageFailure(
+        f"The ZooKeeper server takes packets of up to {limit} bytes (its jute.maxbuffer, here the option"
+        f" 'jute_maxbuffer'), and a transaction of {len(writes)} nodes would be one of {size} bytes. The largest is the"
+        f" record of {what} with {len(largest.data)} bytes. Nothing was written; keep large values elsewhere, and only"
+        " their place in the record"
+    )
+    failure.permanent = True  # type: ignore[attr-defined]
+    failure.atom_uuid = atom_uuid  # type: ignore[attr-defined]
+    return failure
 
 
 def lost_errors(client: Any) -> tuple[type[Exception], ...]:
