@@ -58,6 +58,7 @@ class Basis(_Case):
     serialises: ClassVar[bool] = True
     microseconds: ClassVar[bool] = True
     names_culprits: ClassVar[bool] = True
+    astral_names: ClassVar[bool] = True
     long_text: ClassVar[int] = 1_000_000
     rounds: ClassVar[int] = 20
 

@@ -48,6 +48,7 @@ class BackendConformance(_keeping.Keeping, _units.Units, _values.Values, _sharin
         microseconds: Whether times of books are kept to the microsecond; when false, to the second.
         names_culprits: Whether the error about a value that cannot be stored has the attributes ``permanent`` (true:
             trying again does not help) and ``atom_uuid`` (whose value it is, None unless an atom's).
+        astral_names: Whether names may have characters beyond U+FFFF; when false, such names have to be refused.
         long_text: How many characters the longest value has that is stored.
         rounds: How often things are repeated that many do at once.
     """

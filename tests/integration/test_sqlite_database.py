@@ -597,9 +597,9 @@ def test_forked_process_leaves_the_handle_of_its_parent_alone(path, stored):
     if child == 0:
         answer = b"failed"
         try:
-            handle = connection._keeper._held[0]
+            handle = connection._transactions.keeper._held[0]
             connection.write(flow_detail, [(other, {"state": "child"})])
-            used_another = connection._keeper._held[0] is not handle
+            used_another = connection._transactions.keeper._held[0] is not handle
             connection.close()
             connection.backend.close()
             answer = b"fine" if used_another and handle in sessions._INHERITED else b"shared"

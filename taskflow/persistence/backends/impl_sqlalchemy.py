@@ -24,6 +24,7 @@ from taskflow.persistence.backends.sqlalchemy import (
     statements,
     surveys,
     tables,
+    transactions,
     upgrades,
     writers,
 )
@@ -43,13 +44,6 @@ SQLITE_IN_MEMORY = engines.SQLITE_IN_MEMORY
 DEFAULT_TXN_ISOLATION_LEVELS = engines.DEFAULT_TXN_ISOLATION_LEVELS
 
 _T = TypeVar("_T")
-
-# Errors that the same attempt meets again, however often it is made.
-_PERMANENT = (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.NotSupportedError, sa.exc.ProgrammingError)
-
-
-class _Undone(Exception):
-    """Ends a transaction of which nothing is to stay."""
 
 
 class SQLAlchemyBackend(base.Backend):
@@ -79,7 +73,7 @@ class SQLAlchemyBackend(base.Backend):
         self._upgrade_lock = threading.RLock()
         self._statements = statements.for_dialect(self._engine.dialect)
         self._shared_handle = sessions.lock_for(self._engine)
-        self._holders: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._holders: weakref.WeakSet[transactions.Transactions] = weakref.WeakSet()
         self._max_retries = 0
         with contextlib.suppress(TypeError):
             self._max_retries = engines.as_int(self._conf, "max_retries", self._retries_in_address())
@@ -136,9 +130,8 @@ class Connection(base.Connection):
         self._backend = backend
         self._upgrade_lock = upgrade_lock
         self._statements = backend._statements
-        self._lock = backend._shared_handle or threading.RLock()
         self._reader = reading.Reader(self._statements)
-        self._keeper = sessions.Keeper(self)
+        self._transactions = transactions.Transactions(backend)
 
     @property
     def backend(self) -> SQLAlchemyBackend:
@@ -147,8 +140,7 @@ class Connection(base.Connection):
 
     def close(self) -> None:
         """Gives the database connection back; the next use takes one anew."""
-        with self._lock:
-            self._keeper.close()
+        self._transactions.close()
 
     def validate(self, max_retries: int = 0) -> None:
         """Tries to reach the database.
@@ -163,7 +155,7 @@ class Connection(base.Connection):
         attempts = max(1, max_retries)
         for attempt in range(1, attempts + 1):
             try:
-                with self._lock:
+                with self._transactions.lock:
                     engine.connect().close()
                 return
             except sa.exc.SQLAlchemyError as e:
@@ -178,84 +170,13 @@ class Connection(base.Connection):
         Raises:
             StorageFailure: the database refused.
         """
-        with self._upgrade_lock, self._lock:
+        with self._upgrade_lock, self._transactions.lock:
             # Changing tables takes them alone, so nothing may be held here.
-            self._keeper.close()
+            self._transactions.close()
             try:
                 upgrades.upgrade(self._backend.engine)
             except sa.exc.SQLAlchemyError as e:
-                raise self._failure("upgrade its tables", e) from e
-
-    # -- transactions
-
-    def _failure(self, what: str, error: Exception, committing: bool = False) -> exc.StorageFailure:
-        place = self._backend._engine.url.render_as_string(hide_password=True)
-        failure = exc.StorageFailure(f"Database {place} could not {what}", cause=error)
-        failure.permanent = isinstance(error, _PERMANENT)  # type: ignore[attr-defined]
-        # Certainly nothing was changed, and it may work at once. Of a commit whose answer was lost nobody knows.
-        lost = getattr(error, "connection_invalidated", False) and not committing
-        conflict = engines.is_conflict(getattr(error, "orig", None) or error)
-        failure.transient = lost or conflict  # type: ignore[attr-defined]
-        return failure
-
-    def _open(self) -> sessions.Session:
-        """Takes a connection, and waits a while for a server that is being restarted."""
-        wait, give_up = 0.05, time.monotonic() + self._backend._reconnect_timeout
-        while True:
-            try:
-                return sessions.Session(self._backend.engine)
-            except sa.exc.OperationalError as e:
-                dialect = self._backend._engine.dialect.name
-                if dialect == "sqlite" or time.monotonic() + wait > give_up:
-                    raise
-                if not engines.is_worth_retrying(e, dialect):
-                    raise
-                LOG.debug("The database is out of reach, trying again", exc_info=True)
-            time.sleep(wait)
-            wait = min(2 * wait, 0.5)
-
-    @contextlib.contextmanager
-    def _transaction(self, what: str, write: bool, keep: bool = False) -> Iterator[sessions.Session]:
-        with self._lock:
-            session: sessions.Session | None = None
-            healthy = committing = False
-            try:
-                session = self._keeper.take()
-                if session is None:
-                    session = self._open()
-                else:
-                    keep = True
-                try:
-                    session.begin(write)
-                    yield session
-                    committing = write
-                    session.commit()
-                except BaseException:
-                    session.rollback()
-                    raise
-                healthy = True
-            except exc.TaskFlowException:
-                healthy = session is not None
-                raise
-            except sa.exc.SQLAlchemyError as e:
-                raise self._failure(what, e, committing) from e
-            except Exception as e:
-                if session is None or not isinstance(e, session.driver_error):
-                    raise
-                error = session.as_sqlalchemy_error(e)
-                raise self._failure(what, error, committing) from error
-            finally:
-                if session is not None:
-                    if keep and healthy and session.may_be_kept():
-                        self._keeper.keep(session)
-                        self._backend._holders.add(self)
-                    else:
-                        session.close()
-
-    @repeats.repeated
-    def _read(self, what: str, read: Callable[[sessions.Session], _T]) -> _T:
-        with self._transaction(what, write=False) as session:
-            return read(session)
+                raise self._transactions.failure("upgrade its tables", e) from e
 
     # -- reading
 
@@ -275,25 +196,25 @@ class Connection(base.Connection):
                 self._reader.fill_book(session, book)
             return book
 
-        return self._read(f"read log book {book_uuid!r}", read)
+        return self._transactions.read(f"read log book {book_uuid!r}", read)
 
     def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
         """Reads all books, in no particular order; the flow details of each as it is its turn."""
         select = self._statements.select(tables.TABLES.logbooks, statements.READ_BOOK)
-        for row in self._read("read log books", lambda session: session.rows(select)):
+        for row in self._transactions.read("read log books", lambda session: session.rows(select)):
             book = self._statements.read_book(row)
             if not lazy:
                 fill = functools.partial(self._reader.fill_book, book=book)
-                self._read(f"read log book {book.uuid!r}", fill)
+                self._transactions.read(f"read log book {book.uuid!r}", fill)
             yield book
 
     def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[models.FlowDetail]:
         """Reads the flow details of a book, without their atom details if lazy; a page of them as it is its turn."""
         what = f"read the flow details of log book {book_uuid!r}"
-        uuids = self._read(what, functools.partial(self._reader.flow_uuids, book_uuid=book_uuid))
+        uuids = self._transactions.read(what, functools.partial(self._reader.flow_uuids, book_uuid=book_uuid))
         for i in range(0, len(uuids), reading.PAGE):
             page = functools.partial(self._reader.flows, uuids=uuids[i : i + reading.PAGE], lazy=lazy)
-            yield from self._read(what, page)
+            yield from self._transactions.read(what, page)
 
     def get_flow_details(self, fd_uuid: str, lazy: bool = False) -> models.FlowDetail:
         """Reads a flow detail, without its atom details if lazy.
@@ -311,7 +232,7 @@ class Connection(base.Connection):
                 self._reader.fill_flow(session, flow_detail)
             return flow_detail
 
-        return self._read(f"read flow detail {fd_uuid!r}", read)
+        return self._transactions.read(f"read flow detail {fd_uuid!r}", read)
 
     def get_atom_details(self, ad_uuid: str) -> models.AtomDetail:
         """Reads an atom detail.
@@ -326,19 +247,19 @@ class Connection(base.Connection):
                 raise exc.NotFound(f"No atom detail with uuid {ad_uuid!r} is stored")
             return self._statements.read_atom(row)
 
-        return self._read(f"read atom detail {ad_uuid!r}", read)
+        return self._transactions.read(f"read atom detail {ad_uuid!r}", read)
 
     def get_atoms_for_flow(self, fd_uuid: str) -> Iterator[models.AtomDetail]:
         """Reads the atom details of a flow detail."""
         read = functools.partial(self._reader.atoms, flow_uuid=fd_uuid)
-        yield from self._read(f"read the atom details of flow detail {fd_uuid!r}", read)
+        yield from self._transactions.read(f"read the atom details of flow detail {fd_uuid!r}", read)
 
     # -- removing
 
     @repeats.repeated
     def clear_all(self) -> None:
         """Removes every record."""
-        with self._transaction("remove all records", write=True) as session:
+        with self._transactions.begin("remove all records", write=True) as session:
             # Children first and by name: SQLite does not follow foreign keys unless told to.
             for table in (tables.TABLES.atomdetails, tables.TABLES.flowdetails, tables.TABLES.logbooks):
                 session.run(self._statements.delete(table))
@@ -350,7 +271,7 @@ class Connection(base.Connection):
         Raises:
             NotFound: there is no such book.
         """
-        with self._transaction(f"remove log book {book_uuid!r}", write=True) as session:
+        with self._transactions.begin(f"remove log book {book_uuid!r}", write=True) as session:
             session.run(self._statements.delete_grandchildren(), book_uuid)
             session.run(self._statements.delete(tables.TABLES.flowdetails, by="parent_uuid"), book_uuid)
             if not session.run(self._statements.delete(tables.TABLES.logbooks, by="uuid"), book_uuid):
@@ -365,7 +286,7 @@ class Connection(base.Connection):
         Raises:
             NotFound: there is no such flow detail.
         """
-        with self._transaction(f"remove flow detail {fd_uuid!r}", write=True) as session:
+        with self._transactions.begin(f"remove flow detail {fd_uuid!r}", write=True) as session:
             session.run(self._statements.delete(tables.TABLES.atomdetails, by="parent_uuid"), fd_uuid)
             if not session.run(self._statements.delete(tables.TABLES.flowdetails, by="uuid"), fd_uuid):
                 raise exc.NotFound(f"No flow detail with uuid {fd_uuid!r} is stored")
@@ -373,7 +294,7 @@ class Connection(base.Connection):
     def _pages(self, what: str, size: int, read: Callable[..., list[_T]]) -> Iterator[list[_T]]:
         after = ""
         while True:
-            page = self._read(what, functools.partial(read, after=after, size=size))
+            page = self._transactions.read(what, functools.partial(read, after=after, size=size))
             if page:
                 yield page
             if len(page) < size:
@@ -396,7 +317,7 @@ class Connection(base.Connection):
     @repeats.repeated
     def discard(self, books: Sequence[str], flows: Mapping[str, Sequence[str]], terms: found.Terms) -> found.Removed:
         """Removes what meets the terms, in one transaction; see Connection.discard() of the base module."""
-        with self._transaction("remove log books and flow details", write=True) as session:
+        with self._transactions.begin("remove log books and flow details", write=True) as session:
             return surveys.Surveyor(self._statements).discard(session, books, flows, terms)
 
     # -- writing whole details
@@ -409,13 +330,12 @@ class Connection(base.Connection):
             The argument if the book is new, else what is stored now.
         """
         writer = writers.Writer(self._statements)
-        with self._transaction(f"save log book '{book.name}' ({book.uuid})", write=True) as session:
+        with self._transactions.save(f"save log book '{book.name}' ({book.uuid})", writer) as session:
             row = self._reader.one(session, tables.TABLES.logbooks, statements.READ_BOOK, book.uuid, lock=True)
             if row is None:
                 writer.add_book(book)
                 for flow_detail in book:
                     writer.add_flow(flow_detail, book.uuid)
-                writer.write(session)
                 return book
             stored = self._statements.read_book(row)
             self._reader.fill_book(session, stored)
@@ -427,7 +347,6 @@ class Connection(base.Connection):
                 else:
                     writer.add_flow(flow_detail, book.uuid)
                     stored._flowdetails_by_id[flow_detail.uuid] = flow_detail
-            writer.write(session)
             return stored
 
     @repeats.repeated
@@ -438,7 +357,8 @@ class Connection(base.Connection):
             NotFound: the flow detail is not stored.
         """
         writer = writers.Writer(self._statements)
-        with self._transaction(f"save flow detail '{flow_detail.name}' ({flow_detail.uuid})", write=True) as session:
+        what = f"save flow detail '{flow_detail.name}' ({flow_detail.uuid})"
+        with self._transactions.save(what, writer) as session:
             row = self._reader.one(
                 session, tables.TABLES.flowdetails, statements.READ_FLOW, flow_detail.uuid, lock=True
             )
@@ -449,7 +369,6 @@ class Connection(base.Connection):
             stored = self._statements.read_flow(row)
             self._reader.fill_flow(session, stored)
             writer.merge_flow(stored, flow_detail)
-            writer.write(session)
         return stored
 
     @repeats.repeated
@@ -460,7 +379,8 @@ class Connection(base.Connection):
             NotFound: the atom detail is not stored.
         """
         writer = writers.Writer(self._statements)
-        with self._transaction(f"save atom detail '{atom_detail.name}' ({atom_detail.uuid})", write=True) as session:
+        what = f"save atom detail '{atom_detail.name}' ({atom_detail.uuid})"
+        with self._transactions.save(what, writer) as session:
             row = self._reader.one(
                 session, tables.TABLES.atomdetails, statements.READ_ATOM, atom_detail.uuid, lock=True
             )
@@ -470,7 +390,6 @@ class Connection(base.Connection):
                 )
             stored = self._statements.read_atom(row)
             writer.merge_atom(stored, atom_detail)
-            writer.write(session)
         return stored
 
     # -- writing units of work
@@ -504,19 +423,18 @@ class Connection(base.Connection):
                 batches[statement] = [row]
             else:
                 batch.append(row)
-        if not flow_changes and not added and self._write_directly(flow_detail, batches):
+        what = f"write to flow detail '{flow_detail.name}'"
+        if not flow_changes and not added and self._transactions.write_directly(what, batches):
             return ()
-        writer = None
-        if added:
-            writer = writers.Writer(made)
-            for atom_detail in added:
-                writer.add_atom(atom_detail, flow_detail.uuid)
+        writer = writers.Writer(made)
+        for atom_detail in added:
+            writer.add_atom(atom_detail, flow_detail.uuid)
         try:
-            with self._transaction(f"write to flow detail '{flow_detail.name}'", write=True, keep=True) as session:
+            with self._transactions.begin(what, write=True, keep=True) as session:
                 for statement, rows in batches.items():
                     if session.run_all(statement, rows) != len(rows):
                         self._reader.check_all(session, flow_detail, changes)
-                if writer is not None:
+                if added:
                     if not flow_changes:
                         self._reader.check_all(session, flow_detail, [(flow_detail, {})])
                     writer.write(session)
@@ -526,52 +444,8 @@ class Connection(base.Connection):
             if added and isinstance(e.cause, sa.exc.IntegrityError):
                 # Something of it is there already, for instance because the answer to an earlier commit was lost.
                 return super().write(flow_detail, changes, added)
-            if getattr(e, "permanent", False) and not hasattr(e, "atom_uuid"):
-                self._blame(flow_detail, changes, added)
+            for detail, fields in changes:
+                writer.change(detail, fields)
+            self._transactions.explain(e, writer)
             raise
         return ()
-
-    def _blame(
-        self,
-        flow_detail: models.FlowDetail,
-        changes: Sequence[base.Change],
-        added: Sequence[models.AtomDetail],
-    ) -> None:
-        """Finds out which detail the database did not take, and raises the error that names it."""
-        for detail, fields in (*changes, *((atom_detail, None) for atom_detail in added)):
-            try:
-                with self._transaction("try a value", write=True) as session:
-                    if fields is None:
-                        writer = writers.Writer(self._statements)
-                        writer.add_atom(detail, flow_detail.uuid)  # type: ignore[arg-type]
-                        writer.write(session)
-                    else:
-                        table = tables.TABLES.flowdetails if detail is flow_detail else tables.TABLES.atomdetails
-                        statement, row = self._statements.change(detail, table, fields, self._statements.now())
-                        session.run(statement, *row)
-                    raise _Undone
-            except _Undone:
-                continue
-            except exc.StorageFailure as e:
-                if getattr(e, "permanent", False):
-                    raise base.unstorable(detail, ", ".join(fields or ("name", "meta")), e.cause) from e.cause
-
-    def _write_directly(
-        self, flow_detail: models.FlowDetail, batches: dict[statements.Statement, list[list[Any]]]
-    ) -> bool:
-        """Writes through the kept session, if there is one that allows it; tells whether that was done."""
-        with self._lock:
-            session = self._keeper.ready()
-            if session is None:
-                return False
-            try:
-                return session.write_directly(batches)
-            except session.driver_error as e:
-                error = session.as_sqlalchemy_error(e)
-                self._keeper.close()
-                # Statement and commit may have been one, so a lost answer may be that to a commit.
-                failure = self._failure(f"write to flow detail '{flow_detail.name}'", error, committing=True)
-            if failure.permanent:  # type: ignore[attr-defined]
-                # In a transaction it fails again, and is then looked at.
-                return False
-            raise failure from failure.cause

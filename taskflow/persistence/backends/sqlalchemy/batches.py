@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from taskflow.persistence.backends.sqlalchemy import statements
 
@@ -19,6 +19,51 @@ if TYPE_CHECKING:
 
 # How many rows a text of MySQL names.
 MYSQL_ROWS = 50
+# MySQL ends the connection when a message is too large for it, and does not even say so. What has fewer characters than
+# this is not looked at; and so many bytes of a message are left for all that is not values.
+SMALL = 200_000
+_AROUND = 4_096
+
+
+class TooLargeError(ValueError):
+    """A row is larger than the server's settings let it be."""
+
+
+def _size(row: Sequence[Any]) -> int:
+    return sum([len(value) for value in row if type(value) is str])
+
+
+def _size_as_literals(row: Sequence[Any]) -> int:
+    texts = [value for value in row if type(value) is str]
+    return sum(len(text) + sum(text.count(character) for character in "\"'\\\n") for text in texts)
+
+
+def in_portions(rows: Sequence[Sequence[Any]], largest: Callable[[], int]) -> list[Sequence[Sequence[Any]]]:
+    """Divides rows so that each portion fits into a message to MySQL.
+
+    Args:
+        rows: the values.
+        largest: how many bytes such a message may have; only asked if there is need.
+
+    Raises:
+        TooLargeError: a single row does not fit.
+    """
+    if sum([_size(row) for row in rows]) < SMALL:
+        return [rows]
+    room = largest() - _AROUND
+    portions: list[list[Sequence[Any]]] = []
+    left = 0
+    for row in rows:
+        size = _size_as_literals(row)
+        if size > room:
+            raise TooLargeError(f"It takes {size} bytes, and max_allowed_packet of the server leaves {room}")
+        if not portions or size > left:
+            portions.append([])
+            left = room
+        portions[-1].append(row)
+        # A change to several rows names each of them for every column.
+        left -= size + 200 * len(row)
+    return list(portions)
 
 
 def for_driver(dialect: Any, handle: Any) -> PostgreSQL | MySQL | None:
@@ -174,8 +219,14 @@ class MySQL:
         return found
 
     def write(self, handle: Any, cursor: Any, batches: Batches) -> bool:
-        """Writes a unit of work, with its commit; tells whether all rows were there, if not nothing was changed."""
-        count = sum(len(rows) for rows in batches.values())
+        """Writes a unit of work, with its commit; tells whether that was done, if not nothing was changed."""
+        count = size = 0
+        for rows in batches.values():
+            count += len(rows)
+            for row in rows:
+                size += _size(row)
+        if size >= SMALL:
+            return False
         if count <= MYSQL_ROWS:
             found = self._run(cursor, batches)
         else:

@@ -45,6 +45,11 @@ _HOPELESS = (
 )
 _HOPELESS_ON_MYSQL = {1044, 1045, 1049, 1698}
 
+# MySQL: rows, messages and results that are larger than the server's settings let them be.
+_TOO_LARGE = {1118, 1153, 1301}
+# What drivers say of objects that they do not know.
+_NO_SUCH_TYPE = ("adapt type", "is not supported")
+
 JOURNAL_MODES = ("WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF")
 SYNCHRONOUS_MODES = ("FULL", "NORMAL", "OFF", "EXTRA")
 
@@ -315,11 +320,30 @@ def is_gone(error: BaseException) -> bool:
 
 def is_conflict(error: BaseException) -> bool:
     """Tells whether an error of a driver says that others were in the way, so that nothing was done but can be."""
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if state is not None:
-        return state in {"40001", "40P01"}
+    if _state(error) in {"40001", "40P01"}:
+        return True
     # A deadlock; and MariaDB's word for a row that changed since the transaction began.
     return bool(error.args) and error.args[0] in {1213, 1020}
+
+
+def _state(error: BaseException) -> str:
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+
+
+def is_about_values(error: BaseException) -> bool:
+    """Tells whether an error of SQLAlchemy, or of a driver itself, says that a value can not be stored.
+
+    That is: it has no form in the database or is too long for its column, for a message, or for whatever else.
+    """
+    if isinstance(error, sa.exc.DataError | ValueError | OverflowError):
+        return True
+    given = getattr(error, "orig", None) or error
+    state = _state(given)
+    if state.startswith(("22", "54")) or state == "42804":
+        return True
+    if isinstance(error, sa.exc.ProgrammingError) and any(sign in str(given) for sign in _NO_SUCH_TYPE):
+        return True
+    return isinstance(error, sa.exc.DBAPIError) and bool(given.args) and given.args[0] in _TOO_LARGE
 
 
 def is_worth_retrying(error: Exception, backend: str) -> bool:

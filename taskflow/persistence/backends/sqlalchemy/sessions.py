@@ -56,6 +56,9 @@ class Session:
         self._dialect = engine.dialect
         self._connection = engine.connect()
         self._sqlite = engine.dialect.name == "sqlite"
+        self._mysql = engine.dialect.name in {"mysql", "mariadb"}
+        # How many bytes a message to MySQL may have, once that is known.
+        self._limit: int | None = None
         watched = (
             getattr(engine, "_has_events", True)
             or bool(engine.echo)
@@ -149,6 +152,13 @@ class Session:
             else:
                 cursor.executemany(statement.text, rows)
             return int(cursor.rowcount)
+        if self._mysql:
+            portions = batches.in_portions(rows, self._largest_message)
+            if len(portions) > 1:
+                return sum(self._run_some(statement, portion) for portion in portions)
+        return self._run_some(statement, rows)
+
+    def _run_some(self, statement: statements.Statement, rows: Sequence[Sequence[Any]]) -> int:
         run = self._connection.exec_driver_sql
         if len(rows) == 1:
             return run(statement.text, statement.parameters(rows[0]) or None).rowcount
@@ -158,6 +168,11 @@ class Session:
         if self._dialect.supports_sane_multi_rowcount:
             return run(statement.text, parameters).rowcount
         return sum(run(statement.text, row).rowcount for row in parameters)
+
+    def _largest_message(self) -> int:
+        if self._limit is None:
+            self._limit = int(self._connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one())
+        return self._limit
 
     def _driver_cursor(self) -> Any:
         if self._batch_cursor is None:
@@ -170,7 +185,7 @@ class Session:
         Only for a session that is `direct`. This is rows-and-transactions in one, for the sake of speed.
 
         Returns:
-            Whether every statement found its row; if not, nothing was changed.
+            Whether every statement found its row; if not, nothing was changed, and it has to be done in another way.
         """
         if self._batches is not None:
             try:
