@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What do flows cost in PostgreSQL, MariaDB and SQLite, beside the published library and the bare drivers?
+"""What do flows cost in databases, folders and ZooKeeper, beside the published library and the bare drivers?
 
-``python -m benchmarks.in_databases`` starts private servers (Debian: ``apt-get install postgresql mariadb-server``) and
-runs flows of 200 tasks in each database, in turn by this library, by the published one (``--reference PYTHON``), and by
-the bare driver. All commits wait for the disk, except on the lines that say NORMAL. Every figure is the least of some
-rounds.
+``python -m benchmarks.in_databases`` starts private servers (``make test`` installs them) and runs flows of 200 tasks
+in each store, in turn by this library, by the published one, and by the bare driver. All commits wait for the disk,
+except on the lines that say NORMAL. Every figure is the least of some rounds.
 
 The same file, run by its path with another interpreter, is the process that measures whichever library that one has.
 """
@@ -27,8 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
+FIGURES = TOP / "docs" / "figures" / "stores.rst"
+DRIVERS = ("psycopg2-binary", "psycopg[binary]", "pymysql", "kazoo")
+
+# Tasks that do not depend on each other end together: with four threads some fifty in a commit.
 BATCH = 50
-ROW = '{"progress": 1.0}'
+SHAPES = {"linear": "a line", "unordered": "independent, 4 threads"}
+# What the bare driver does meanwhile: changing each record once, or twice.
+FLOORS = {
+    "linear": ("a row a commit", "two changes a commit"),
+    "unordered": ("a row of 50", "two changes of 50"),
+}
 
 
 def work(n: int) -> int:
@@ -39,13 +47,12 @@ def work(n: int) -> int:
 # -- in the process that measures: a flow
 
 
-def _backend(url: str, synchronous: str) -> Any:
-    import sqlalchemy as sa
-
+def _backend(conf: dict[str, Any], synchronous: str) -> Any:
     from taskflow.persistence import backends
 
-    backend = backends.fetch({"connection": url})
+    backend = backends.fetch(conf)
     if synchronous:
+        import sqlalchemy as sa
 
         def prepare(handle: Any, _record: Any) -> None:
             # For both libraries in the same way.
@@ -56,8 +63,8 @@ def _backend(url: str, synchronous: str) -> Any:
     return backend
 
 
-def run_flow(url: str, shape: str, size: int, synchronous: str = "") -> float:
-    """Run a flow in a database, after a small one that warms up.
+def run_flow(conf: dict[str, Any], shape: str, size: int, synchronous: str = "") -> float:
+    """Run a flow, after a small one that warms up.
 
     Returns:
         Seconds that the run took, without loading.
@@ -67,8 +74,8 @@ def run_flow(url: str, shape: str, size: int, synchronous: str = "") -> float:
     from taskflow.persistence import models
 
     if size > 3:
-        run_flow(url, shape, 3, synchronous)
-    backend = _backend(url, synchronous)
+        run_flow(conf, shape, 3, synchronous)
+    backend = _backend(conf, synchronous)
     with contextlib.closing(backend), contextlib.closing(backend.get_connection()) as connection:
         connection.upgrade()
         flow = {"linear": linear_flow, "unordered": unordered_flow}[shape].Flow("f")
@@ -90,73 +97,11 @@ def run_flow(url: str, shape: str, size: int, synchronous: str = "") -> float:
         return took
 
 
-# -- the bare drivers
-
-
-def _bare(url: str, synchronous: str) -> tuple[Any, str]:
-    """A connection of the driver itself, and its mark for a parameter."""
-    import sqlalchemy as sa
-
-    address = sa.make_url(url)
-    if address.get_backend_name() == "sqlite":
-        import sqlite3
-
-        handle = sqlite3.connect(str(address.database))
-        handle.execute("PRAGMA journal_mode=WAL")
-        handle.execute(f"PRAGMA synchronous={synchronous or 'FULL'}")
-        return handle, "?"
-    arguments = sa.create_engine(url).dialect.create_connect_args(address)[1]
-    driver = importlib.import_module(address.get_driver_name())
-    return driver.connect(**arguments), "%s"
-
-
-def run_bare(url: str, size: int, commits: int, changes: int, synchronous: str = "") -> float:
-    """Change rows of the size that a task's record has.
-
-    Args:
-        url: The database; it has the tables.
-        size: How many rows there are.
-        commits: In how many commits.
-        changes: How often each row is changed.
-        synchronous: SQLite's setting.
-
-    Returns:
-        Seconds.
-    """
-    handle, mark = _bare(url, synchronous)
-    with contextlib.closing(handle):
-        cursor = handle.cursor()
-        first = f"UPDATE atomdetails SET state = 'RUNNING', meta = {mark} WHERE uuid = {mark}"
-        second = f"UPDATE atomdetails SET state = 'SUCCESS', results = {mark}, meta = {mark} WHERE uuid = {mark}"
-        insert = f"INSERT INTO atomdetails (uuid, name, state, meta) VALUES ({', '.join([mark] * 4)})"
-        uuids = [f"{commits:08}-{changes:04}-4000-8000-{i:012}" for i in range(size)]
-        cursor.executemany(insert, [(uuid, f"t{i}", "PENDING", "{}") for i, uuid in enumerate(uuids)])
-        handle.commit()
-        steps: list[tuple[str, tuple[str, ...]]] = []
-        for i, uuid in enumerate(uuids):
-            if changes > 1:
-                steps.append((first, (ROW, uuid)))
-            steps.append((second, (str(i), ROW, uuid)))
-        bounds = [len(steps) * i // commits for i in range(commits + 1)]
-        began = time.perf_counter()
-        for begin, end in itertools.pairwise(bounds):
-            part = steps[begin:end]
-            if commits < size:
-                # As many at once as the driver offers.
-                for statement in {statement for statement, _ in part}:
-                    cursor.executemany(statement, [values for one, values in part if one == statement])
-            else:
-                for statement, values in part:
-                    cursor.execute(statement, values)
-            handle.commit()
-        return time.perf_counter() - began
-
-
 # -- in the process that compares
 
 
-def _measured(python: str, ours: bool, function: str, *arguments: Any) -> float:
-    command = [python, "-P", __file__, "--measure", json.dumps([function, arguments])]
+def _measured(python: str, ours: bool, *arguments: Any) -> float:
+    command = [python, "-P", __file__, "--measure", json.dumps(arguments)]
     environment = {"PYTHONPATH": str(TOP)} if ours else {}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
@@ -176,55 +121,69 @@ def _servers(name: str) -> Any:
 
 @contextlib.contextmanager
 def _places(folder: str) -> Iterator[dict[str, tuple[Any, str]]]:
-    """Per name: what makes the address of an empty database, and SQLite's setting."""
+    """Per name: what makes the options of a backend on an empty store, and SQLite's setting."""
     base = _servers("base")
     numbers = itertools.count()
 
-    def file() -> str:
-        return f"sqlite:///{folder}/flow{next(numbers)}.db"
+    def file() -> dict[str, Any]:
+        return {"connection": f"sqlite:///{folder}/flow{next(numbers)}.db"}
 
     with (
         base.running(_servers("postgresql").PostgreSQL) as postgresql,
         base.running(_servers("mariadb").MariaDB) as mariadb,
+        base.running(_servers("zookeeper").ZooKeeper) as zookeeper,
     ):
         yield {
             "SQLite FULL": (file, "FULL"),
             "SQLite NORMAL": (file, "NORMAL"),
-            "PostgreSQL psycopg2": (lambda: postgresql.fresh("psycopg2"), ""),
-            "PostgreSQL psycopg": (lambda: postgresql.fresh("psycopg"), ""),
-            "MariaDB PyMySQL": (mariadb.fresh, ""),
+            "PostgreSQL psycopg2": (lambda: {"connection": postgresql.fresh("psycopg2")}, ""),
+            "PostgreSQL psycopg": (lambda: {"connection": postgresql.fresh("psycopg")}, ""),
+            "MariaDB PyMySQL": (lambda: {"connection": mariadb.fresh()}, ""),
+            "folder": (lambda: {"connection": "dir", "path": f"{folder}/records{next(numbers)}"}, ""),
+            "ZooKeeper": (
+                lambda: {
+                    "connection": "zookeeper",
+                    "hosts": zookeeper.hosts,
+                    "path": zookeeper.fresh(),
+                    # The question for the version needs a command that servers refuse by default.
+                    "check_compatible": False,
+                },
+                "",
+            ),
         }
+
+
+def _beside(conf: dict[str, Any], number: int) -> dict[str, Any]:
+    """The options for a store beside one that a flow was run in, with the same tables if it has any."""
+    return {**conf, "path": f"{conf['path']}-bare-{number}"} if "path" in conf else conf
 
 
 def compare(reference: str, size: int, rounds: int, folder: str) -> dict[str, dict[str, float]]:
     """Measure everything in turn, and keep the least of each in microseconds a task."""
+    from benchmarks import bare_stores
+
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(dir=folder) as place, _places(place) as places:
-        for _, (name, (make, setting)) in itertools.product(range(rounds), places.items()):
+        for turn, (name, (make, setting)) in itertools.product(range(rounds), places.items()):
             row = found.setdefault(name, {})
             for shape in ("linear", "unordered"):
-                url = make()
-                took = {f"{shape} ours": _measured(sys.executable, True, "run_flow", url, shape, size, setting)}
-                if shape == "linear":
-                    took["a row a commit"] = run_bare(url, size, size, 1, setting)
-                    took["two changes a commit"] = run_bare(url, size, size, 2, setting)
-                else:
-                    took["a row of 50"] = run_bare(url, size, size // BATCH, 1, setting)
-                    took["two changes of 50"] = run_bare(url, size, size // BATCH * 2, 2, setting)
+                conf = make()
+                took = {f"{shape} ours": _measured(sys.executable, True, conf, shape, size, setting)}
+                for changes, floor in enumerate(FLOORS[shape], 1):
+                    commits = size if shape == "linear" else size // BATCH * changes
+                    took[floor] = bare_stores.run_bare(_beside(conf, changes), size, commits, changes, setting)
                 if reference:
-                    took[f"{shape} published"] = _measured(reference, False, "run_flow", make(), shape, size, setting)
+                    took[f"{shape} published"] = _measured(reference, False, make(), shape, size, setting)
                 for what, seconds in took.items():
                     row[what] = min(row.get(what, float("inf")), seconds / size * 1e6)
-            print(f"{name}: { ({what: round(value) for what, value in row.items()}) }", flush=True)
+            shown = {what: round(value) for what, value in row.items()}
+            print(f"{turn + 1}/{rounds} {name}: {shown}", flush=True)
     return found
 
 
 def show(found: dict[str, dict[str, float]]) -> None:
     """Print the figures: microseconds a task, and how they compare."""
-    for shape, floors in (
-        ("linear", ("a row a commit", "two changes a commit")),
-        ("unordered", ("a row of 50", "two changes of 50")),
-    ):
+    for shape, floors in FLOORS.items():
         print(f"\n{shape}, microseconds a task")
         print(
             f"{'':22}{'ours':>8}{'published':>12}{'times':>7}", *(f"{floor:>22}{'ours/bare':>10}" for floor in floors)
@@ -235,24 +194,65 @@ def show(found: dict[str, dict[str, float]]) -> None:
             print(f"{name:22}{ours:8.0f}{published:12.0f}{published / ours:7.1f}{bare}")
 
 
+def _table(found: dict[str, dict[str, float]], size: int) -> Iterator[str]:
+    """The figures for the documentation."""
+    yield f".. list-table:: Microseconds for a task, of {size}"
+    yield "   :header-rows: 1"
+    yield ""
+    rows = [("store", "flow", "TaskFlow 6.5", "this library", "times faster", "bare driver", "times the bare driver")]
+    for name, row in found.items():
+        for shape, (floor, _) in FLOORS.items():
+            ours, published, bare = row[f"{shape} ours"], row.get(f"{shape} published"), row[floor]
+            rows.append(
+                (
+                    name,
+                    SHAPES[shape],
+                    f"{published:,.0f}" if published else "",
+                    f"{ours:,.0f}",
+                    f"{published / ours:.0f}" if published else "",
+                    f"{bare:,.0f}",
+                    f"{ours / bare:.1f}",
+                )
+            )
+    for cells in rows:
+        for number, cell in enumerate(cells):
+            yield f"   {'*' if number == 0 else ' '} -{' ' if cell else ''}{cell}"
+
+
+def _reference() -> str:
+    from benchmarks import __main__ as main_program
+    from benchmarks import reference
+
+    python, why = reference.prepare(main_program.CACHE, "stores", DRIVERS)
+    if python is None:
+        print(f"Without the published library: {why}")
+    return str(python or "")
+
+
 def main() -> None:
     """Compare, or measure one thing."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.in_databases", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
-        "--reference", default="", metavar="PYTHON", help="an interpreter that has the published library"
+        "--reference",
+        default="",
+        metavar="PYTHON",
+        help="an interpreter that has the published library and the drivers",
     )
     parser.add_argument("--size", type=int, default=200, help="tasks of a flow")
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is gone through")
     parser.add_argument("--folder", default=None, help="where SQLite's files are; on a disk, not in memory")
+    parser.add_argument("--write", action="store_true", help="put the figures into the documentation")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.measure:
-        function, arguments = json.loads(said.measure)
-        print({"run_flow": run_flow, "run_bare": run_bare}[function](*arguments))
+        print(run_flow(*json.loads(said.measure)))
         return
-    show(compare(said.reference, said.size, said.rounds, said.folder))
+    found = compare(said.reference or _reference(), said.size, said.rounds, said.folder)
+    show(found)
+    if said.write:
+        FIGURES.write_text("\n".join(_table(found, said.size)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

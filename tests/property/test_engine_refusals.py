@@ -25,10 +25,13 @@ def _allowed(spec, record=None, **options):
         hypothesis.reject()
 
 
-def _check_stored(engine, backend, states):
+def _check_stored(engine, backend):
+    """What is stored is what the engine knows."""
     with contextlib.closing(backend.get_connection()) as connection:
         stored = connection.get_flow_details(engine.storage.flow_uuid)
-    assert {atom.name: atom.state for atom in stored} == states
+    assert {atom.name: atom.to_dict() for atom in stored} == {
+        atom.name: atom.to_dict() for atom in engine.storage._flowdetail
+    }
 
 
 def _compare(spec, breaking, listens, **options):
@@ -37,7 +40,7 @@ def _compare(spec, breaking, listens, **options):
     raised = eh.drive(engine, watch) if listens else eh.raised_by(engine.run)
     seen = eh.outcome(spec, engine, watch, raised)
     eh.check_same(spec, allowed, seen, (*(() if breaking == eh.REFUSED else ASKING), *(() if listens else ["steps"])))
-    _check_stored(engine, backend, seen.states)
+    _check_stored(engine, backend)
     if listens:
         eh.check_order(spec, watch.log)
         eh.check_priorities(spec, seen.steps)
@@ -66,7 +69,7 @@ def test_other_tasks_may_be_running_meanwhile(spec, breaking, workers, defer_rev
     )
     raised = eh.raised_by(engine.run)
     eh.check_end(spec, engine, watch, raised)
-    _check_stored(engine, backend, {atom.name: engine.storage.get_atom_state(atom.name) for atom in em.atoms_of(spec)})
+    _check_stored(engine, backend)
 
 
 @hypothesis.given(ef.flows(retries=True), WAYS, PLACES)

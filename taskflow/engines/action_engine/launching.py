@@ -106,7 +106,7 @@ class Launcher:
     # -- starting ----------------------------------------------------------------------------------------------------
 
     def _may_start(self) -> bool:
-        return not self.kept and not self._astray and self._flow_detail.state == states.RUNNING
+        return not self.kept and self._flow_detail.state == states.RUNNING
 
     def _start(self, batch: list[int]) -> None:
         if not self._inline and len(batch) > 1:
@@ -114,6 +114,8 @@ class Launcher:
                 self._enter_together(batch)
             except Exception:
                 self.keep()
+                # Nothing of it was saved, not even what they ended in before.
+                self._entered.clear()
                 self._put_back(batch)
                 return
         # As soon as the flow is asked to stop, or somebody's error is to end the run, the rest is left for later.

@@ -283,7 +283,7 @@ class Loop(launching.Launcher):
 
     def wait(self) -> str:
         """Wait until something has ended, or the time is over."""
-        if self._running and not self._astray:
+        if self._running:
             if not self._done:
                 self._attempt(self._recorder.flush)
                 if self._astray:
