@@ -11,33 +11,6 @@ from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 from taskflow.persistence import backends
 from taskflow.types import failure
 
-DATABASES = {"postgresql": "psycopg", "mariadb": "pymysql"}
-_urls = {}
-
-
-@pytest.fixture(params=["memory", "sqlite memory", "sqlite file", "dir", "zookeeper", *DATABASES])
-def backend(request, tmp_path):
-    kind = request.param
-    if kind in DATABASES:
-        server = request.getfixturevalue(kind)
-        if kind not in _urls:
-            _urls[kind] = server.fresh(DATABASES[kind])
-        conf = {"connection": _urls[kind]}
-    elif kind == "zookeeper":
-        server = request.getfixturevalue("zookeeper")
-        conf = {"connection": "zookeeper", "hosts": server.hosts, "path": server.fresh()}
-    else:
-        conf = {
-            "memory": {"connection": "memory"},
-            "sqlite memory": {"connection": "sqlite://"},
-            "sqlite file": {"connection": f"sqlite:///{tmp_path}/book.db"},
-            "dir": {"connection": "dir", "path": str(tmp_path / "records"), "fsync": False},
-        }[kind]
-    with backends.backend(conf) as made:
-        yield made
-        if kind in DATABASES:
-            made.get_connection().clear_all()
-
 
 def unstorable():
     """Neither JSON nor a copy can be made of it."""
