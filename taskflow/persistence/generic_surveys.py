@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, TypeVar
 
 from taskflow import exceptions as exc
 from taskflow.persistence import surveys
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from taskflow.persistence import base, models
+
+_Summary = TypeVar("_Summary", surveys.BookSummary, surveys.FlowSummary)
 
 
 def _flows_of(connection: base.Connection, book: models.LogBook) -> Iterator[surveys.FlowSummary]:
@@ -26,32 +29,34 @@ def _flows_of(connection: base.Connection, book: models.LogBook) -> Iterator[sur
         return
 
 
+def _each_book(connection: base.Connection, only: str | None = None) -> Iterator[models.LogBook]:
+    # First which there are: a listing need not go on once some of what it lists is removed.
+    uuids = [book.uuid for book in connection.get_logbooks(lazy=True)] if only is None else [only]
+    for uuid in uuids:
+        try:
+            book = connection.get_logbook(uuid, lazy=True)
+        except exc.NotFound:
+            continue
+        yield book
+
+
+def _pages(found: Iterator[_Summary], size: int) -> Iterator[list[_Summary]]:
+    while page := list(itertools.islice(found, size)):
+        yield page
+
+
 def books(connection: base.Connection, size: int, details: bool) -> Iterator[list[surveys.BookSummary]]:
     """Goes through all books, a page after the other."""
-    page: list[surveys.BookSummary] = []
-    for book in connection.get_logbooks(lazy=True):
-        summary = surveys.summarize_book(book, _flows_of(connection, book))
-        page.append(summary if details else dataclasses.replace(summary, atoms={}))
-        if len(page) >= size:
-            yield page
-            page = []
-    if page:
-        yield page
+    found = (surveys.summarize_book(book, _flows_of(connection, book)) for book in _each_book(connection))
+    return _pages(found if details else (dataclasses.replace(book, atoms={}) for book in found), size)
 
 
 def flows(
     connection: base.Connection, book_uuid: str | None, size: int, details: bool
 ) -> Iterator[list[surveys.FlowSummary]]:
     """Goes through the flows of one book or of all books, a page after the other."""
-    page: list[surveys.FlowSummary] = []
-    for book in connection.get_logbooks(lazy=True):
-        for flow in _flows_of(connection, book) if book_uuid in {None, book.uuid} else ():
-            page.append(flow if details else dataclasses.replace(flow, atoms={}, failures={}))
-            if len(page) >= size:
-                yield page
-                page = []
-    if page:
-        yield page
+    found = (flow for book in _each_book(connection, book_uuid) for flow in _flows_of(connection, book))
+    return _pages(found if details else (dataclasses.replace(flow, atoms={}, failures={}) for flow in found), size)
 
 
 def discard(

@@ -11,14 +11,14 @@ import collections
 import contextlib
 import dataclasses
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from taskflow import exceptions as exc
 from taskflow import logging
 from taskflow.persistence import surveys, times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from taskflow.persistence import base, models
 
@@ -28,6 +28,8 @@ ACTIVE = surveys.ACTIVE
 FINISHED = surveys.FINISHED
 BookSummary = surveys.BookSummary
 FlowSummary = surveys.FlowSummary
+
+_Summary = TypeVar("_Summary", BookSummary, FlowSummary)
 
 BATCH_SIZE = 100
 
@@ -170,6 +172,24 @@ def _wanted(
     return after is None or (changed_at is not None and changed_at >= after)
 
 
+def _listed(
+    backend: base.Backend,
+    survey: Callable[[base.Connection], Iterator[Sequence[_Summary]]],
+    states: Iterable[str | None] | str | None,
+    older_than: dt.timedelta | float | None,
+    newer_than: dt.timedelta | float | None,
+) -> Iterator[_Summary]:
+    # Wrong arguments are told of at once, not when the first record is asked for.
+    wanted = _states(states), _moment(older_than, "older_than"), _moment(newer_than, "newer_than")
+
+    def found() -> Iterator[_Summary]:
+        with _connected(backend) as connection:
+            for page in survey(connection):
+                yield from (summary for summary in page if _wanted(summary, *wanted))
+
+    return found()
+
+
 def list_books(
     backend: base.Backend,
     *,
@@ -191,19 +211,8 @@ def list_books(
         ValueError: an age is negative, or the batch size is not above 0.
         TypeError: an age is none.
     """
-    # Wrong arguments are told of at once, not when the first book is asked for.
-    wanted = _states(states), _moment(older_than, "older_than"), _moment(newer_than, "newer_than")
-    return _listed_books(backend, wanted, _checked_size(batch_size))
-
-
-def _listed_books(
-    backend: base.Backend,
-    wanted: tuple[frozenset[str] | None, dt.datetime | None, dt.datetime | None],
-    size: int,
-) -> Iterator[BookSummary]:
-    with _connected(backend) as connection:
-        for page in connection.survey_books(size):
-            yield from (book for book in page if _wanted(book, *wanted))
+    size = _checked_size(batch_size)
+    return _listed(backend, lambda connection: connection.survey_books(size), states, older_than, newer_than)
 
 
 def list_flows(
@@ -229,19 +238,8 @@ def list_flows(
         ValueError: an age is negative, or the batch size is not above 0.
         TypeError: an age is none.
     """
-    wanted = _states(states), _moment(older_than, "older_than"), _moment(newer_than, "newer_than")
-    return _listed_flows(backend, book_uuid, wanted, _checked_size(batch_size))
-
-
-def _listed_flows(
-    backend: base.Backend,
-    book_uuid: str | None,
-    wanted: tuple[frozenset[str] | None, dt.datetime | None, dt.datetime | None],
-    size: int,
-) -> Iterator[FlowSummary]:
-    with _connected(backend) as connection:
-        for page in connection.survey_flows(book_uuid, size):
-            yield from (flow for flow in page if _wanted(flow, *wanted))
+    size = _checked_size(batch_size)
+    return _listed(backend, lambda connection: connection.survey_flows(book_uuid, size), states, older_than, newer_than)
 
 
 def describe(backend: base.Backend, uuid: str) -> models.LogBook | models.FlowDetail:

@@ -15,33 +15,6 @@ from taskflow import states
 from taskflow.persistence import backends, housekeeping, models
 from taskflow.types import failure as ft
 
-SERVERS = {"postgresql": "psycopg", "mariadb": "pymysql"}
-_urls = {}
-
-
-@pytest.fixture(params=["memory", "sqlite memory", "sqlite file", "dir", "zookeeper", *SERVERS])
-def backend(request, tmp_path):
-    kind = request.param
-    if kind in SERVERS:
-        server = request.getfixturevalue(kind)
-        if kind not in _urls:
-            _urls[kind] = server.fresh(SERVERS[kind])
-        conf = {"connection": _urls[kind]}
-    elif kind == "zookeeper":
-        server = request.getfixturevalue("zookeeper")
-        conf = {"connection": "zookeeper", "hosts": server.hosts, "path": server.fresh()}
-    else:
-        conf = {
-            "memory": {"connection": "memory"},
-            "sqlite memory": {"connection": "sqlite://"},
-            "sqlite file": {"connection": f"sqlite:///{tmp_path}/book.db"},
-            "dir": {"connection": "dir", "path": str(tmp_path / "records"), "fsync": False},
-        }[kind]
-    with backends.backend(conf) as made:
-        yield made
-        if kind in SERVERS:
-            made.get_connection().clear_all()
-
 
 def store(backend, name, *flow_states):
     """A book with a flow in each of some states, each with an atom that succeeded and one that failed."""
