@@ -4,52 +4,125 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import pwd
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-# Ends what is left, and removes its folders, once the tests' process is gone, however that ended: its standard input is
-# then closed. A line is "<process> <folder>"; the last line for a folder counts, and process 0 stands for none.
-_WATCHER = """
-import contextlib, os, shutil, signal, sys
-known = {}
+# Starts servers, so that they are its children and end with it, even if it is killed; ends them and removes their
+# folders once the tests' process is gone, however that ended: its standard input is then closed. A line asks for a
+# folder to be removed in the end, and for a process to be started, which is answered with its number.
+_KEEPER = """
+import contextlib, json, os, shutil, signal, subprocess, sys
+folders, servers = [], []
+# Nobody waits for those that end.
+signal.signal(signal.SIGCHLD, lambda *_: [server.poll() for server in servers])
 for line in sys.stdin:
-    process, folder = line.rstrip("\\n").split(" ", 1)
-    known[folder] = int(process)
-for folder, process in known.items():
-    if process:
+    asked = json.loads(line)
+    folders.append(asked["folder"])
+    if "start" in asked:
+        try:
+            with open(asked["log"], "ab") as output:
+                server = subprocess.Popen(
+                    asked["start"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=asked["folder"],
+                    start_new_session=True, **asked["options"]
+                )
+            servers.append(server)
+            answer = server.pid
+        except Exception as e:
+            answer = str(e)
+        print(json.dumps(answer), flush=True)
+for server in servers:
+    if server.poll() is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process, signal.SIGKILL)
+            os.killpg(server.pid, signal.SIGKILL)
+for folder in folders:
     shutil.rmtree(folder, ignore_errors=True)
 """
+# Where the tests' process leaves who it is, in each folder that it makes.
+_OWNER = "owner"
 
-_watchers: dict[int, subprocess.Popen[str]] = {}
+_keepers: dict[int, subprocess.Popen[str]] = {}
+_asking = threading.Lock()
 
 
 class Unavailable(Exception):
     """A server can not be started here."""
 
 
-def _watch(process: int, folder: pathlib.Path) -> None:
-    watcher = _watchers.get(os.getpid())
-    if watcher is None:
-        # A session of its own: an interrupt from the keyboard must not end it first.
-        command = [sys.executable, "-I", "-S", "-c", _WATCHER]
-        watcher = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True, cwd="/")
-        _watchers[os.getpid()] = watcher
-    watcher.stdin.write(f"{process} {folder}\n")
-    watcher.stdin.flush()
+def _since(process: int) -> str | None:
+    """Returns when a process was started, which with its number says which one it is; None if it has ended."""
+    try:
+        state, *rest = pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()
+    except OSError:
+        return None
+    return None if state in {"Z", "X"} else rest[18]
+
+
+def _ask_keeper(**asked: Any) -> Any:
+    with _asking:
+        keeper = _keepers.get(os.getpid())
+        if keeper is None or keeper.poll() is not None:
+            _remove_leftovers()
+            # A session of its own: an interrupt from the keyboard must not end it first.
+            command = [sys.executable, "-I", "-S", "-c", _KEEPER]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            keeper = _keepers[os.getpid()] = subprocess.Popen(command, start_new_session=True, cwd="/", **pipes)
+        keeper.stdin.write(f"{json.dumps(asked)}\n")
+        keeper.stdin.flush()
+        return json.loads(keeper.stdout.readline() or '"its parent was ended"') if "start" in asked else None
+
+
+def _remove_leftovers() -> None:
+    """Removes what is left of tests' processes that were killed together with those who look after their servers."""
+    for place in {tempfile.gettempdir(), "/tmp"}:
+        for file in pathlib.Path(place).glob(f"taskflow-*/{_OWNER}"):
+            with contextlib.suppress(OSError, ValueError):
+                process, since = file.read_text().split()
+                if _since(int(process)) != since:
+                    _end_all_in(file.parent)
+                    shutil.rmtree(file.parent, ignore_errors=True)
+
+
+def _end_all_in(folder: pathlib.Path) -> None:
+    for link in pathlib.Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if link.readlink().is_relative_to(folder):
+                os.kill(int(link.parent.name), signal.SIGKILL)
+
+
+class Process:
+    """A process that need not be a child of this one.
+
+    Args:
+        pid: its number.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._since = _since(pid)
+
+    @property
+    def is_running(self) -> bool:
+        """Tells whether it is there."""
+        return self._since is not None and _since(self.pid) == self._since
+
+    def wait(self, seconds: float) -> None:
+        """Waits until it is gone."""
+        wait_for(lambda: not self.is_running, f"process {self.pid} is gone", seconds)
 
 
 def free_port() -> int:
@@ -97,11 +170,15 @@ def server_user(*names: str) -> str | None:
 def make_folder(name: str, user: str | None = None) -> pathlib.Path:
     """Makes an empty folder with a short path (of sockets it may have about 100 characters) that a user owns."""
     # Other users can not reach the folders that pytest makes for root.
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"taskflow-{name}-", dir="/tmp" if user else None))
+    place = pathlib.Path(tempfile.gettempdir())
+    if user is not None and not place.stat().st_mode & stat.S_IXOTH:
+        place = pathlib.Path("/tmp")
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"taskflow-{name}-", dir=place))
+    _ask_keeper(folder=str(folder))
+    (folder / _OWNER).write_text(f"{os.getpid()} {_since(os.getpid())}")
     if user is not None:
         entry = pwd.getpwnam(user)
         os.chown(folder, entry.pw_uid, entry.pw_gid)
-    _watch(0, folder)
     return folder
 
 
@@ -158,7 +235,7 @@ class Server:
         self.folder = make_folder(name, user)
         self.log = self.folder / "server.log"
         self.port = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     # -- what kinds of servers define
 
@@ -181,23 +258,21 @@ class Server:
     @property
     def is_running(self) -> bool:
         """Tells whether the process is there."""
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and self.process.is_running
 
     def launch(self) -> None:
         """Starts the process without waiting until it answers."""
         assert not self.is_running, f"{self.name} runs already"
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.folder,
-                env={**os.environ, **self.environment()},
-                start_new_session=True,
-                **as_user(self.user),
-            )
-        _watch(self.process.pid, self.folder)
+        command = list(map(str, self.command()))
+        # Is kept when the program takes the place of this one.
+        setpriv = shutil.which("setpriv")
+        if setpriv is not None:
+            command = [setpriv, "--pdeathsig", "KILL", "--", *command]
+        options = {"env": {**os.environ, **self.environment()}, **as_user(self.user)}
+        pid = _ask_keeper(folder=str(self.folder), log=str(self.log), start=command, options=options)
+        if isinstance(pid, str):
+            raise Unavailable(f"{command[0]} could not be started: {pid}")
+        self.process = Process(pid)
 
     def start(self, seconds: float = 60.0) -> None:
         """Starts the server and waits until it answers; one that ends early is tried again until the time is over."""
@@ -223,14 +298,14 @@ class Server:
 
     def _gone(self) -> None:
         assert self.process is not None
-        self.process.wait(timeout=60)
-        _watch(0, self.folder)
+        self.process.wait(60)
 
     def stop(self, sent: signal.Signals | None = None) -> None:
         """Ends the server in order, or by another signal, and waits until it is gone."""
         if self.is_running:
             self.resume()
-            self.process.send_signal(sent or self.stop_signal)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, sent or self.stop_signal)
             self._gone()
 
     def kill(self) -> None:

@@ -43,6 +43,8 @@ class PostgreSQL(base.Server):
     def command(self) -> Sequence[str]:
         """Returns the program and its arguments."""
         settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": self.folder, "log_timezone": "UTC"}
+        # In the folder, which is removed even if the server is killed.
+        settings["dynamic_shared_memory_type"] = "mmap"
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [_program("postgres"), "-D", str(self.data), "-p", str(self.port), *options]
 
