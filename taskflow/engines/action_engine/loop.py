@@ -23,7 +23,7 @@ from taskflow.engines.action_engine import plan as plans
 
 if TYPE_CHECKING:
     import collections
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable
 
     from taskflow.engines.action_engine import runtime as runtimes
 
@@ -201,7 +201,7 @@ class Loop(launching.Launcher):
     def _restore(self, busy: frozenset[int] = frozenset()) -> None:
         """Find out from the records what is to be done, other than to wait for what is busy."""
         details, plan = self._details, self._plan
-        plan.restore(recorded(details))
+        plan.restore(plans.recorded(details))
         status = plan.status
         self._again = []
         if plans.FAILURE in status and not self._never_resolve:
@@ -500,18 +500,3 @@ class Loop(launching.Launcher):
                     plan.approve(i)
                 else:
                     self._recorder.move(plan.ignore(i, depth), states.IGNORE, states.IGNORE)
-
-
-def recorded(details: Sequence[Any]) -> Iterator[tuple[int, int, int]]:
-    """Number, standing and intention of each atom, as its record says and a plan understands."""
-    codes, intentions = plans.CODES, plans.INTENTIONS
-    for i, detail in enumerate(details):
-        if detail is None:
-            continue
-        code = codes.get(detail.state)
-        if code is None:
-            raise exc.InvalidState(
-                f"Atom {detail.name!r} is recorded in state {detail.state!r}, which no atom has: "
-                f"expected one of {', '.join(filter(None, codes))}"
-            )
-        yield i, code, intentions.get(detail.intention, plans.EXECUTE)

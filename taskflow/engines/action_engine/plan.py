@@ -13,13 +13,14 @@ was reached: what nothing has touched is clear.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taskflow import deciders, states
+from taskflow import exceptions as exc
 from taskflow.engines.action_engine import layout as layouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 # Where an atom stands. Flow markers have no standing of their own.
 (PENDING, RUNNING, SUCCESS, FAILURE, REVERTING, REVERTED, REVERT_FAILURE, IGNORED, RETRYING, MARKER) = range(10)
@@ -40,7 +41,14 @@ CODES = {
 # What is meant to happen to an atom next.
 EXECUTE, REVERT, RETRY, IGNORE = range(4)
 
-INTENTIONS = {states.EXECUTE: EXECUTE, states.REVERT: REVERT, states.RETRY: RETRY, states.IGNORE: IGNORE}
+INTENTIONS: dict[str | None, int] = {
+    states.EXECUTE: EXECUTE,
+    states.REVERT: REVERT,
+    states.RETRY: RETRY,
+    states.IGNORE: IGNORE,
+    # Of records that are older than intentions.
+    None: EXECUTE,
+}
 
 _CLEAR = frozenset((PENDING, REVERTED, IGNORED, MARKER))
 _UNSTARTED = frozenset((PENDING, RETRYING))
@@ -461,3 +469,23 @@ class Plan:
         """Whether every atom ended in SUCCESS or IGNORE."""
         count = self.status.count
         return count(SUCCESS) + count(IGNORED) + count(MARKER) == len(self.status)
+
+
+def recorded(details: Sequence[Any]) -> Iterator[tuple[int, int, int]]:
+    """Number, standing and intention of each atom, as its record says and a plan understands."""
+    for i, detail in enumerate(details):
+        if detail is None:
+            continue
+        code = CODES.get(detail.state)
+        if code is None:
+            raise exc.InvalidState(
+                f"Atom {detail.name!r} is recorded in state {detail.state!r}, which no atom has: "
+                f"expected one of {', '.join(filter(None, CODES))}"
+            )
+        intention = INTENTIONS.get(detail.intention)
+        if intention is None:
+            raise exc.InvalidState(
+                f"Atom {detail.name!r} is recorded with the intention {detail.intention!r}, which no atom has: "
+                f"expected one of {', '.join(filter(None, INTENTIONS))}"
+            )
+        yield i, code, intention

@@ -261,7 +261,7 @@ class Runtime:
     def plan(self) -> plans.Plan:
         """A new plan of the flow as it is recorded now."""
         plan = plans.Plan(self.layout)
-        plan.restore(loops.recorded(self.details()))
+        plan.restore(plans.recorded(self.details()))
         return plan
 
     def recorder(self) -> recorders.Recorder:

@@ -125,6 +125,19 @@ class TestRunning:
         loaded.engine.storage.set_atom_state("b", states.PENDING)
         assert loaded.run().raised == ""
 
+    @pytest.mark.parametrize("bad", ["LOSE", "", 5])
+    def test_an_atom_recorded_with_an_intention_that_does_not_exist(self, kit: Any, bad: Any) -> None:
+        loaded = kit.load(kit.linear("f", "a", "b"))
+        loaded.engine.compile()
+        loaded.engine.prepare()
+        loaded.engine.storage.set_atom_intention("b", bad)
+        loaded.run()
+        assert isinstance(loaded.error, exceptions.InvalidState)
+        assert f"Atom 'b' is recorded with the intention {bad!r}, which no atom has" in loaded.raised
+        assert loaded.atoms == []
+        loaded.engine.storage.set_atom_intention("b", None)
+        assert loaded.run().raised == ""
+
     @pytest.mark.parametrize("state", ["SUSPENDING", "RESUMING", "REVERTING"])
     def test_a_flow_that_cannot_run_is_named(self, kit: Any, state: str) -> None:
         loaded = kit.load(kit.linear("f", "a"))
