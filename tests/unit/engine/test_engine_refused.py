@@ -88,6 +88,7 @@ def test_what_ended_with_it_is_recorded_though_nothing_is_resolved(backend):
     with pytest.raises(exc.StorageFailure, match="task 'bad'"):
         engine.run()
     assert backend.states(engine) == {"bad": states.FAILURE, "good": states.SUCCESS}
+    assert engine.storage.get("good") == 1
 
 
 @pytest.mark.parametrize("names", [("bad", "broken"), ("broken", "bad")])
