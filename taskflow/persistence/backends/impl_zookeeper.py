@@ -185,6 +185,8 @@ class ZkConnection(path_based.PathBasedConnection, asking.Asking):
         level = [path]
         levels = [level]
         if self._names([path]) == [None]:
+            if path in transaction.expected:
+                raise units.Outrun(f"Somebody else removed {path!r} from ZooKeeper since it was looked at")
             raise exc.NotFound(f"There is nothing at {path!r} in ZooKeeper")
         while level:
             below = self._names(level)
