@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 import sqlalchemy as sa
 
-from taskflow.persistence import models
+from taskflow.persistence import housekeeping, models
 from taskflow.persistence.backends import impl_sqlalchemy
 
 FLOWS = 10_000
@@ -96,6 +96,42 @@ def test_listing_needs_little_memory(large):
     assert listed == FLOWS
     assert len(book) == FLOWS
     assert listing < whole / 4
+    large.count()
+
+
+def test_housekeeping_lists_flows_by_the_page(large):
+    listed = housekeeping.list_flows(large.backend)
+    assert len({flow.name for flow in itertools.islice(listed, 250)}) == 250
+    # Of each page the flows, what states their atoms are in, and their failures.
+    assert large.count() == 3 * 3
+    assert 250 + sum(1 for _ in listed) == FLOWS
+    assert large.count() <= 3 * (FLOWS // housekeeping.BATCH_SIZE + 1) - 9
+    assert sum(1 for _ in housekeeping.list_flows(large.backend, book_uuid="B", batch_size=1000)) == FLOWS
+    # Larger pages are fewer, and values are given a hundred at once.
+    assert large.count() <= FLOWS // 1000 + 2 * FLOWS // 100 + 1
+
+
+def test_housekeeping_counts_with_few_statements(large):
+    (book,) = housekeeping.list_books(large.backend)
+    assert (book.flows, book.atom_count, large.count()) == ({"PENDING": FLOWS}, FLOWS, 3)
+    done = housekeeping.purge(large.backend, older_than=0, states="PENDING", whole_books=False, dry_run=True)
+    assert done.flows == FLOWS
+    # Failures are no matter of that.
+    assert large.count() <= 2 * (FLOWS // housekeeping.BATCH_SIZE + 1)
+
+
+def test_housekeeping_needs_little_memory(large):
+    next(housekeeping.list_flows(large.backend))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in housekeeping.list_flows(large.backend)) == FLOWS
+        _, by_hundreds = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert sum(1 for _ in housekeeping.list_flows(large.backend, batch_size=FLOWS)) == FLOWS
+        _, all_at_once = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert by_hundreds < all_at_once / 10
     large.count()
 
 
