@@ -104,6 +104,28 @@ def test_another_failure_is_told_of_once(backend, names, how):
     assert sorted(told) == ["bad", "broken"]
 
 
+class Counting(retry.AlwaysRevert):
+    asked = 0
+
+    def on_failure(self, *args, **kwargs):
+        self.asked += 1
+        return super().on_failure(*args, **kwargs)
+
+
+@pytest.mark.parametrize("first", [fails, threading.Lock])
+def test_a_retry_is_asked_once_about_each_failure(backend, first):
+    asking = Counting("asking")
+    tasks = [Does("first", first), *(Does(f"broken{number}", fails) for number in range(3))]
+    flow = unordered_flow.Flow("f", retry=asking).add(*tasks)
+    engine = engines.load(flow, backend=backend, engine="parallel", executor=AtOnce())
+    told = []
+    engine.atom_notifier.register(states.FAILURE, lambda _state, details: told.append(details["task_name"]))
+    with pytest.raises(exc.WrappedFailure):
+        engine.run()
+    assert asking.asked == 4
+    assert sorted(told) == ["broken0", "broken1", "broken2", "first"]
+
+
 def test_the_next_task_is_recorded_as_running_nevertheless(backend):
     seen = []
     engine = load(
