@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from taskflow import engines, exceptions, retry, task
+from taskflow import engines, exceptions, retry, states, task
+from taskflow import storage as storages
+from taskflow.engines.action_engine import compiler, executor
+from taskflow.engines.action_engine import runtime as runtimes
 from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 from taskflow.types import failure, notifier
+from taskflow.utils import persistence_utils
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -157,11 +161,76 @@ class Recording:
         return ["/".join(pairs[name]) for name in names]
 
 
+class Bench:
+    """A flow with a runtime of its own and no engine, and what is heard of its atoms."""
+
+    def __init__(self, flow: Any, options: Any = None, compilation: Any = None) -> None:
+        self.storage = storages.Storage(persistence_utils.create_flow_detail(flow))
+        self.heard: list[str] = []
+        atom_notifier = notifier.Notifier()
+        atom_notifier.register("*", self._hear)
+        self.runtime = runtimes.Runtime(
+            compilation or compiler.PatternCompiler(flow).compile(),
+            self.storage,
+            atom_notifier,
+            executor.SerialTaskExecutor(),
+            executor.SerialRetryExecutor(),
+            options,
+        )
+        self.runtime.compile()
+        self.storage.ensure_atoms(list(self.runtime.iterate_nodes(compiler.ATOMS)))
+        self.storage.set_flow_state(states.RUNNING)
+        self.atoms = {a.name: a for a in self.runtime.iterate_nodes(compiler.ATOMS)}
+
+    def _hear(self, state: str, details: dict[str, Any]) -> None:
+        name = details.get("task_name") or details.get("retry_name")
+        result = details.get("result", "")
+        result = "(!)" if isinstance(result, failure.Failure) else "" if result == "" else f"({result})"
+        self.heard.append(f"{name} {details['old_state']}>{state}{result}")
+
+    def news(self) -> list[str]:
+        """What was heard since the last call."""
+        heard, self.heard[:] = list(self.heard), []
+        return heard
+
+    def set(self, words: str) -> Bench:
+        """``a=SUCCESS b=PENDING/REVERT``: the state and the intention of atoms, with what these imply."""
+        for word in words.split():
+            name, _, pair = word.partition("=")
+            state, _, intention = pair.partition("/")
+            if state == "SUCCESS":
+                self.storage.save(name, 1)
+            elif state == "FAILURE":
+                self.storage.save(name, Kit.failure("no luck"), "FAILURE")
+            elif state == "REVERTED":
+                self.storage.save(name, None, "REVERTED")
+            else:
+                self.storage.set_atom_state(name, state)
+            if intention:
+                self.storage.set_atom_intention(name, intention)
+        return self
+
+    def standing(self, *names: str) -> str:
+        """What is recorded of atoms, in the words of :meth:`set`."""
+        pairs = self.storage.get_atoms_states(names or self.atoms)
+        return " ".join(f"{name}={state}/{intention}" for name, (state, intention) in pairs.items())
+
+    def history(self, name: str = "r") -> list[Any]:
+        """The attempts of a retry: what each gave, and the names of what failed in it."""
+        return [(given, sorted(failures)) for given, failures in self.storage.get_retry_history(name)]
+
+    def next(self, name: str | None = None) -> dict[str, str]:
+        """The atoms that may start now (behind one of them), with who has a say about each."""
+        atom = None if name is None else self.atoms[name]
+        return {a.name: type(d).__name__ for a, d in self.runtime.selector.iter_next_atoms(atom)}
+
+
 class Kit:
     """The words of the engine tests."""
 
     Step = Step
     Judge = Judge
+    Bench = Bench
     show = staticmethod(show)
     show_error = staticmethod(show_error)
 

@@ -7,59 +7,20 @@ from typing import Any
 
 import pytest
 
-from taskflow import retry, states, storage, task
-from taskflow.engines.action_engine import compiler, completer, executor, runtime
-from taskflow.types import failure, notifier
-from taskflow.utils import persistence_utils
+from taskflow import retry, states, task
+from taskflow.engines.action_engine import completer, executor
+from taskflow.types import failure
 
 EXECUTED, REVERTED = executor.EXECUTED, executor.REVERTED
 FAILED = failure.Failure.from_exception(RuntimeError("no luck"))
 
 
-class Bench:
-    """A flow with a runtime of its own, and what is heard of its atoms."""
-
-    def __init__(self, flow: Any, options: Any = None) -> None:
-        self.storage = storage.Storage(persistence_utils.create_flow_detail(flow))
-        self.heard: list[str] = []
-        atom_notifier = notifier.Notifier()
-        atom_notifier.register("*", self._hear)
-        self.runtime = runtime.Runtime(
-            compiler.PatternCompiler(flow).compile(),
-            self.storage,
-            atom_notifier,
-            executor.SerialTaskExecutor(),
-            executor.SerialRetryExecutor(),
-            options,
-        )
-        self.runtime.compile()
-        self.storage.ensure_atoms(list(self.runtime.iterate_nodes(compiler.ATOMS)))
-        self.atoms = {a.name: a for a in self.runtime.iterate_nodes(compiler.ATOMS)}
-
-    def _hear(self, state: str, details: dict[str, Any]) -> None:
-        name = details.get("task_name") or details.get("retry_name")
-        result = details.get("result", "")
-        result = "(!)" if isinstance(result, failure.Failure) else "" if result == "" else f"({result})"
-        self.heard.append(f"{name} {details['old_state']}>{state}{result}")
-
-    def news(self) -> list[str]:
-        heard, self.heard[:] = list(self.heard), []
-        return heard
-
-    def standing(self, *names: str) -> str:
-        pairs = self.storage.get_atoms_states(names or self.atoms)
-        return " ".join(f"{name}={'/'.join(pairs[name])}" for name in (names or self.atoms))
-
-    def history(self, name: str = "r") -> list[Any]:
-        return [(given, sorted(failures)) for given, failures in self.storage.get_retry_history(name)]
-
-
 class TestTaskAction:
     @pytest.fixture
-    def bench(self, kit: Any) -> Bench:
-        return Bench(kit.linear("f", "a"))
+    def bench(self, kit: Any) -> Any:
+        return kit.Bench(kit.linear("f", "a"))
 
-    def test_what_is_as_it_was_is_dropped(self, bench: Bench) -> None:
+    def test_what_is_as_it_was_is_dropped(self, bench: Any) -> None:
         change, a = bench.runtime.task_action.change_state, bench.atoms["a"]
         reported: list[float] = []
         a.notifier.register(task.EVENT_UPDATE_PROGRESS, lambda _event, details: reported.append(details["progress"]))
@@ -72,7 +33,7 @@ class TestTaskAction:
         change(a, states.RUNNING)
         assert (bench.news(), reported) == (["a RUNNING>RUNNING"], [0.0, 0.4])
 
-    def test_states_with_a_result_are_always_told(self, bench: Bench) -> None:
+    def test_states_with_a_result_are_always_told(self, bench: Any) -> None:
         change, a = bench.runtime.task_action.change_state, bench.atoms["a"]
         change(a, states.SUCCESS, progress=1.0, result=9)
         change(a, states.SUCCESS, progress=1.0, result=10)
@@ -84,7 +45,7 @@ class TestTaskAction:
     @pytest.mark.parametrize(
         ("result", "state", "told"), [(7, "SUCCESS", "(7)"), (None, "SUCCESS", "(None)"), (FAILED, "FAILURE", "(!)")]
     )
-    def test_executing(self, bench: Bench, result: Any, state: str, told: str) -> None:
+    def test_executing(self, bench: Any, result: Any, state: str, told: str) -> None:
         action, a = bench.runtime.task_action, bench.atoms["a"]
         future = action.schedule_execution(a)
         assert (future.result(), future.atom) == ((EXECUTED, 5), a)
@@ -95,7 +56,7 @@ class TestTaskAction:
         assert bench.storage.get_task_progress("a") == (0.0 if result is FAILED else 1.0)
 
     @pytest.mark.parametrize(("result", "state"), [(None, "REVERTED"), (FAILED, "REVERT_FAILURE")])
-    def test_reverting(self, bench: Bench, result: Any, state: str) -> None:
+    def test_reverting(self, bench: Any, result: Any, state: str) -> None:
         action, a = bench.runtime.task_action, bench.atoms["a"]
         action.complete_execution(a, 7)
         future = action.schedule_reversion(a)
@@ -105,13 +66,13 @@ class TestTaskAction:
         assert bench.standing("a") == f"a={state}/EXECUTE"
         assert list(bench.storage.get_revert_failures()) == (["a"] if result is FAILED else [])
 
-    def test_reverting_what_has_no_result(self, bench: Bench) -> None:
+    def test_reverting_what_has_no_result(self, bench: Any) -> None:
         bench.runtime.task_action.schedule_reversion(bench.atoms["a"])
         assert bench.atoms["a"].reverted == [{"result": None, "flow_failures": {}}]
 
     def test_arguments_and_progress_go_the_usual_ways(self, kit: Any) -> None:
         eager = kit.Step("a", gives=lambda x: eager.update_progress(0.3) or x, requires=["x"])
-        bench = Bench(kit.linear("f", eager))
+        bench = kit.Bench(kit.linear("f", eager))
         bench.storage.inject({"x": 12})
         assert bench.runtime.task_action.schedule_execution(eager).result() == (EXECUTED, 12)
         assert bench.storage.get_task_progress("a") == 0.3
@@ -119,10 +80,10 @@ class TestTaskAction:
 
 class TestRetryAction:
     @pytest.fixture
-    def bench(self, kit: Any) -> Bench:
-        return Bench(kit.linear("f", "a", retry=retry.Times(2, "r")))
+    def bench(self, kit: Any) -> Any:
+        return kit.Bench(kit.linear("f", "a", retry=retry.Times(2, "r")))
 
-    def test_attempt_by_attempt(self, bench: Bench) -> None:
+    def test_attempt_by_attempt(self, bench: Any) -> None:
         action, r, a = bench.runtime.retry_action, bench.atoms["r"], bench.atoms["a"]
         for number, answer in ((1, retry.RETRY), (2, retry.REVERT)):
             future = action.schedule_execution(r)
@@ -141,7 +102,7 @@ class TestRetryAction:
             "r SUCCESS>RETRYING",
         ]
 
-    def test_reverting_forgets_the_attempts(self, bench: Bench) -> None:
+    def test_reverting_forgets_the_attempts(self, bench: Any) -> None:
         action, r = bench.runtime.retry_action, bench.atoms["r"]
         action.complete_execution(r, 1)
         assert action.schedule_reversion(r).result() == (REVERTED, None)
@@ -149,7 +110,7 @@ class TestRetryAction:
         assert bench.news()[-2:] == ["r SUCCESS>REVERTING", "r REVERTING>REVERTED(None)"]
         assert bench.history() == []
 
-    def test_failures(self, bench: Bench) -> None:
+    def test_failures(self, bench: Any) -> None:
         action, r = bench.runtime.retry_action, bench.atoms["r"]
         action.complete_execution(r, FAILED)
         action.complete_reversion(r, FAILED)
@@ -158,7 +119,7 @@ class TestRetryAction:
 
 class TestCompleter:
     def test_outcomes(self, kit: Any) -> None:
-        bench = Bench(kit.linear("f", "a", "b"))
+        bench = kit.Bench(kit.linear("f", "a", "b"))
         complete, a, b = bench.runtime.completer.complete, bench.atoms["a"], bench.atoms["b"]
         complete(a, EXECUTED, 5)
         complete(b, EXECUTED, FAILED)
@@ -172,7 +133,7 @@ class TestCompleter:
         ]
 
     def test_an_unknown_outcome_is_refused(self, kit: Any) -> None:
-        bench = Bench(kit.linear("f", "a"))
+        bench = kit.Bench(kit.linear("f", "a"))
         with pytest.raises(ValueError, match=r"'done' of atom 'a' is unknown: expected 'executed' or 'reverted'"):
             bench.runtime.completer.complete(bench.atoms["a"], "done", 5)
         assert bench.news() == []
@@ -187,13 +148,13 @@ class TestCompleter:
         ],
     )
     def test_which_failures_are_kept(self, kit: Any, options: Any, outcome: str, kept: bool, left: str) -> None:
-        bench = Bench(kit.linear("f", "a", "b"), options)
+        bench = kit.Bench(kit.linear("f", "a", "b"), options)
         assert bench.runtime.completer.complete_failure(bench.atoms["b"], outcome, FAILED) is kept
         assert bench.standing("a", "b") == left
 
-    def around(self, kit: Any, answer: Any, options: Any = None) -> Bench:
+    def around(self, kit: Any, answer: Any, options: Any = None) -> Any:
         inner = kit.linear("inner", "a", "b", retry=kit.Judge("r", answer))
-        bench = Bench(kit.linear("top", "t", inner, "z"), options)
+        bench = kit.Bench(kit.linear("top", "t", inner, "z"), options)
         for name in ("t", "r", "a"):
             bench.storage.save(name, 1)
         return bench

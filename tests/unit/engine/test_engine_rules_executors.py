@@ -211,13 +211,6 @@ class TestGreenThreads:
 
 
 class TestManyThreads:
-    def test_ten_thousand_tasks_in_thirty_two_threads(self, kit: Any) -> None:
-        flow = kit.unordered("f", *(f"t{i}" for i in range(10_000)))
-        done = kit.run(flow, engine="parallel", max_workers=32)
-        assert (done.raised, done.state) == ("", "SUCCESS")
-        assert all(len(step.executed) == 1 for step in flow)
-        assert done.engine.statistics["completed"] == 10_000
-
     def test_layers_of_tasks_that_need_each_others_values(self, kit: Any) -> None:
         def add(**values: int) -> int:
             return sum(values.values()) + 1

@@ -9,79 +9,15 @@ import pytest
 
 from taskflow import deciders as depths
 from taskflow import exceptions as exc
-from taskflow import retry, states, storage
-from taskflow.engines.action_engine import compiler, completer, deciders, executor, runtime
+from taskflow import retry, states
+from taskflow.engines.action_engine import compiler, completer, deciders, executor
 from taskflow.engines.action_engine.actions import base as actions
-from taskflow.types import failure, graph, notifier, tree
-from taskflow.utils import persistence_utils
+from taskflow.types import graph, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 EXECUTED, REVERTED = executor.EXECUTED, executor.REVERTED
-
-
-class Bench:
-    """A flow with a runtime of its own, and what is heard of its atoms."""
-
-    def __init__(self, flow: Any, options: Any = None, compilation: Any = None) -> None:
-        self.storage = storage.Storage(persistence_utils.create_flow_detail(flow))
-        self.heard: list[str] = []
-        atom_notifier = notifier.Notifier()
-        atom_notifier.register("*", self._hear)
-        self.tasks = executor.SerialTaskExecutor()
-        self.runtime = runtime.Runtime(
-            compilation or compiler.PatternCompiler(flow).compile(),
-            self.storage,
-            atom_notifier,
-            self.tasks,
-            executor.SerialRetryExecutor(),
-            options,
-        )
-        self.runtime.compile()
-        self.storage.ensure_atoms(list(self.runtime.iterate_nodes(compiler.ATOMS)))
-        self.storage.set_flow_state(states.RUNNING)
-        self.atoms = {a.name: a for a in self.runtime.iterate_nodes(compiler.ATOMS)}
-
-    def _hear(self, state: str, details: dict[str, Any]) -> None:
-        name = details.get("task_name") or details.get("retry_name")
-        result = details.get("result", "")
-        result = "!" if isinstance(result, failure.Failure) else "" if result == "" else f"({result})"
-        self.heard.append(f"{name} {details['old_state']}>{state}{result}")
-
-    def news(self) -> list[str]:
-        heard, self.heard[:] = list(self.heard), []
-        return heard
-
-    def set(self, words: str) -> Bench:
-        """``a=SUCCESS b=PENDING/REVERT``: the state and the intention of atoms, with what these imply."""
-        for word in words.split():
-            name, _, pair = word.partition("=")
-            state, _, intention = pair.partition("/")
-            if state == "SUCCESS":
-                self.storage.save(name, 1)
-            elif state == "FAILURE":
-                self.storage.save(name, failed(), "FAILURE")
-            elif state == "REVERTED":
-                self.storage.save(name, None, "REVERTED")
-            else:
-                self.storage.set_atom_state(name, state)
-            if intention:
-                self.storage.set_atom_intention(name, intention)
-        return self
-
-    def standing(self, *names: str) -> str:
-        """What is recorded of atoms, in the words of :meth:`set`."""
-        pairs = self.storage.get_atoms_states(names or self.atoms)
-        return " ".join(f"{name}={state}/{intention}" for name, (state, intention) in pairs.items())
-
-    def next(self, name: str | None = None) -> dict[str, str]:
-        atom = None if name is None else self.atoms[name]
-        return {a.name: type(d).__name__ for a, d in self.runtime.selector.iter_next_atoms(atom)}
-
-
-def failed(text: str = "no luck") -> failure.Failure:
-    return failure.Failure.from_exception(RuntimeError(text))
 
 
 def told(tweaks: list[Any]) -> str:
@@ -93,12 +29,12 @@ def nested(kit: Any) -> Any:
 
 
 @pytest.fixture
-def bench(kit: Any) -> Bench:
-    return Bench(nested(kit))
+def bench(kit: Any) -> Any:
+    return kit.Bench(nested(kit))
 
 
 class TestRuntime:
-    def test_parts_are_made_once(self, bench: Bench) -> None:
+    def test_parts_are_made_once(self, bench: Any) -> None:
         made = {
             name: type(getattr(bench.runtime, name)).__name__
             for name in ("builder", "completer", "scheduler", "selector", "task_action", "retry_action")
@@ -114,11 +50,11 @@ class TestRuntime:
         assert all(getattr(bench.runtime, name) is getattr(bench.runtime, name) for name in made)
 
     def test_what_it_was_made_of(self, kit: Any) -> None:
-        bench = Bench(kit.step("a"))
+        bench = kit.Bench(kit.step("a"))
         assert bench.runtime.storage is bench.storage
         assert bench.runtime.options == {}
         assert bench.runtime.compilation.execution_graph is not None
-        assert Bench(kit.step("a"), {"mine": 1}).runtime.options == {"mine": 1}
+        assert kit.Bench(kit.step("a"), {"mine": 1}).runtime.options == {"mine": 1}
 
     @pytest.mark.parametrize(
         ("kinds", "names"),
@@ -131,27 +67,27 @@ class TestRuntime:
             ((), []),
         ],
     )
-    def test_nodes_of_kinds(self, bench: Bench, kinds: Any, names: list[str]) -> None:
+    def test_nodes_of_kinds(self, bench: Any, kinds: Any, names: list[str]) -> None:
         assert sorted(node.name for node in bench.runtime.iterate_nodes(kinds)) == names
 
-    def test_retries_in_a_state(self, bench: Bench) -> None:
+    def test_retries_in_a_state(self, bench: Any) -> None:
         assert [r.name for r in bench.runtime.iterate_retries()] == ["r"]
         assert list(bench.runtime.iterate_retries(states.RETRYING)) == []
         bench.set("r=RETRYING")
         assert [r.name for r in bench.runtime.iterate_retries(states.RETRYING)] == ["r"]
 
-    def test_the_retry_that_governs_a_node(self, bench: Bench) -> None:
+    def test_the_retry_that_governs_a_node(self, bench: Any) -> None:
         found = {n.name: bench.runtime.find_retry(n) for n in bench.runtime.compilation.execution_graph}
         governed = {name for name, by in found.items() if by is not None}
         assert governed == {"a", "g", "b", "g[$]", "c"}
         assert {found[name].name for name in governed} == {"r"}
 
-    def test_success_is_every_atom_done_or_ignored(self, bench: Bench) -> None:
+    def test_success_is_every_atom_done_or_ignored(self, bench: Any) -> None:
         assert not bench.runtime.is_success()
         assert bench.set("r=SUCCESS a=SUCCESS b=IGNORE c=SUCCESS").runtime.is_success()
         assert not bench.set("b=REVERTED").runtime.is_success()
 
-    def test_scopes(self, bench: Bench) -> None:
+    def test_scopes(self, bench: Any) -> None:
         assert [list(level) for level in bench.runtime.fetch_scopes_for("c")] == [["b", "a", "r"]]
         assert [list(level) for level in bench.runtime.fetch_scopes_for("b")] == [[], ["a", "r"]]
         assert bench.runtime.fetch_scopes_for("nobody") is None
@@ -167,19 +103,19 @@ class TestRuntime:
             ("r", "RUNNING", "PENDING", False),
         ],
     )
-    def test_transitions_of_atoms(self, bench: Bench, name: str, old: str, new: str, allowed: bool) -> None:
+    def test_transitions_of_atoms(self, bench: Any, name: str, old: str, new: str, allowed: bool) -> None:
         assert bench.runtime.check_atom_transition(bench.atoms[name], old, new) is allowed
 
     def test_an_unknown_kind_of_node_is_refused(self, kit: Any) -> None:
         lone, nodes = kit.step("a"), graph.DiGraph()
         nodes.add_node(lone, kind="riddle")
         with pytest.raises(exc.CompilationFailure, match=r"'riddle' of node .*expected one of task, retry, flow"):
-            Bench(lone, compilation=compiler.Compilation(nodes, tree.Node(lone, kind="riddle")))
+            kit.Bench(lone, compilation=compiler.Compilation(nodes, tree.Node(lone, kind="riddle")))
 
     def test_a_compilation_put_together_by_hand_runs(self, kit: Any) -> None:
         lone, nodes = kit.step("a"), graph.DiGraph()
         nodes.add_node(lone, kind="task")
-        bench = Bench(lone, compilation=compiler.Compilation(nodes, tree.Node(lone, kind="task")))
+        bench = kit.Bench(lone, compilation=compiler.Compilation(nodes, tree.Node(lone, kind="task")))
         assert bench.next() == {"a": "IgnoreDecider"}
 
     @pytest.mark.parametrize("missing", ["graph", "hierarchy"])
@@ -194,7 +130,7 @@ class TestRuntime:
         else:
             nodes.add_node(more, kind="task")
         with pytest.raises(exc.CompilationFailure, match=r"more.*add it to both"):
-            Bench(kit.linear("f", "a"), compilation=compiler.Compilation(nodes, hierarchy))
+            kit.Bench(kit.linear("f", "a"), compilation=compiler.Compilation(nodes, hierarchy))
 
     @pytest.mark.parametrize(
         "call",
@@ -205,7 +141,7 @@ class TestRuntime:
             lambda r, atom: r.completer.complete(atom, EXECUTED, 1),
         ],
     )
-    def test_a_foreign_atom_is_named(self, kit: Any, bench: Bench, call: Callable[..., Any]) -> None:
+    def test_a_foreign_atom_is_named(self, kit: Any, bench: Any, call: Callable[..., Any]) -> None:
         with pytest.raises(exc.NotFound, match=r"stranger.* is no task or retry of flow 'f'"):
             call(bench.runtime, kit.step("stranger"))
 
@@ -213,7 +149,7 @@ class TestRuntime:
 class TestResets:
     DONE = "a=SUCCESS b=SUCCESS c=SUCCESS r=SUCCESS"
 
-    def test_all(self, bench: Bench) -> None:
+    def test_all(self, bench: Any) -> None:
         everything = "a=PENDING/EXECUTE b=PENDING/EXECUTE c=PENDING/EXECUTE r=PENDING/EXECUTE"
         assert told(bench.runtime.reset_all()) == everything
         assert bench.news() == []
@@ -222,14 +158,14 @@ class TestResets:
         assert bench.news() == [f"{name} SUCCESS>PENDING" for name in "abcr"]
         assert set(bench.standing().split()) == set(everything.split())
 
-    def test_all_intentions_only(self, bench: Bench) -> None:
+    def test_all_intentions_only(self, bench: Any) -> None:
         bench.set(self.DONE)
         given = bench.runtime.reset_all(state=None, intention=states.REVERT)
         assert told(given) == "a=None/REVERT b=None/REVERT c=None/REVERT r=None/REVERT"
         assert bench.news() == []
         assert bench.standing("a", "r") == "a=SUCCESS/REVERT r=SUCCESS/REVERT"
 
-    def test_some(self, bench: Bench) -> None:
+    def test_some(self, bench: Any) -> None:
         bench.set(self.DONE)
         chosen = [bench.atoms["c"], bench.atoms["a"]]
         assert told(bench.runtime.reset_atoms(iter(chosen), intention=None)) == "c=PENDING/None a=PENDING/None"
@@ -237,14 +173,14 @@ class TestResets:
         assert bench.standing("a", "b", "c") == "a=PENDING/EXECUTE b=SUCCESS/EXECUTE c=PENDING/EXECUTE"
         assert bench.runtime.reset_atoms([]) == []
 
-    def test_what_follows_an_atom_without_itself(self, bench: Bench) -> None:
+    def test_what_follows_an_atom_without_itself(self, bench: Any) -> None:
         bench.set(self.DONE)
         assert told(bench.runtime.reset_subgraph(bench.atoms["a"])) == "b=PENDING/EXECUTE c=PENDING/EXECUTE"
         assert bench.news() == ["b SUCCESS>PENDING", "c SUCCESS>PENDING"]
         assert bench.standing("a", "b") == "a=SUCCESS/EXECUTE b=PENDING/EXECUTE"
         assert bench.runtime.reset_subgraph(bench.atoms["c"]) == []
 
-    def test_a_retry_and_what_follows_it(self, bench: Bench) -> None:
+    def test_a_retry_and_what_follows_it(self, bench: Any) -> None:
         bench.set("r=SUCCESS/RETRY a=REVERTED/REVERT b=PENDING/REVERT c=PENDING/REVERT")
         given = bench.runtime.retry_subflow(bench.atoms["r"])
         assert told(given) == "r=None/EXECUTE a=PENDING/EXECUTE b=PENDING/EXECUTE c=PENDING/EXECUTE"
@@ -253,7 +189,7 @@ class TestResets:
 
 
 class TestSelector:
-    def test_forwards(self, bench: Bench) -> None:
+    def test_forwards(self, bench: Any) -> None:
         assert bench.next() == {"r": "IgnoreDecider"}
         bench.set("r=SUCCESS")
         assert bench.next() == bench.next("r") == {"a": "IgnoreDecider"}
@@ -262,7 +198,7 @@ class TestSelector:
         bench.set("b=SUCCESS c=SUCCESS")
         assert bench.next() == bench.next("c") == {}
 
-    def test_backwards_as_far_as_the_retry(self, bench: Bench) -> None:
+    def test_backwards_as_far_as_the_retry(self, bench: Any) -> None:
         bench.set("r=SUCCESS/REVERT a=SUCCESS/REVERT b=SUCCESS/REVERT c=SUCCESS/REVERT")
         assert bench.next() == bench.next("c") == {"c": "NoOpDecider"}
         bench.set("c=REVERTED")
@@ -272,12 +208,12 @@ class TestSelector:
         bench.set("r=SUCCESS/RETRY")
         assert bench.next() == bench.next("a") == {"r": "NoOpDecider"}
 
-    def test_after_a_failure(self, bench: Bench) -> None:
+    def test_after_a_failure(self, bench: Any) -> None:
         bench.set("r=SUCCESS/RETRY a=SUCCESS/REVERT b=FAILURE/REVERT c=PENDING/REVERT")
         assert bench.next("b") == {"b": "NoOpDecider"}
 
     def test_what_was_started_meanwhile_is_not_given_any_more(self, kit: Any) -> None:
-        bench = Bench(kit.unordered("f", "a", "b"))
+        bench = kit.Bench(kit.unordered("f", "a", "b"))
         atoms = bench.runtime.selector.iter_next_atoms()
         assert next(atoms)[0].name == "a"
         bench.set("b=RUNNING")
@@ -285,14 +221,16 @@ class TestSelector:
 
 
 class TestDeciders:
-    def fork(self, kit: Any, answer: bool, depth: depths.Depth = depths.Depth.ALL) -> tuple[Bench, list[Any]]:
+    def fork(self, kit: Any, answer: bool, depth: depths.Depth = depths.Depth.ALL) -> tuple[Any, list[Any]]:
         asked: list[Any] = []
 
         def ask(history: Any) -> bool:
             asked.append(history)
             return answer
 
-        return Bench(kit.graph("g", "a", "b", "c", links=[("a", "b", ask, depth), ("b", "c")])).set("a=SUCCESS"), asked
+        return kit.Bench(kit.graph("g", "a", "b", "c", links=[("a", "b", ask, depth), ("b", "c")])).set(
+            "a=SUCCESS"
+        ), asked
 
     def test_asking_changes_nothing(self, kit: Any) -> None:
         bench, asked = self.fork(kit, False)
@@ -316,7 +254,7 @@ class TestDeciders:
         assert decider.check_and_affect(bench.runtime) is True
         assert bench.news() == []
 
-    def test_nobody_to_ask(self, bench: Bench) -> None:
+    def test_nobody_to_ask(self, bench: Any) -> None:
         for decider in (deciders.NoOpDecider(), deciders.IgnoreDecider(bench.atoms["a"], [])):
             assert list(decider.tally(bench.runtime)) == []
             assert decider.check_and_affect(bench.runtime) is True
@@ -325,7 +263,7 @@ class TestDeciders:
 
 class TestScheduler:
     def test_tasks(self, kit: Any) -> None:
-        bench = Bench(kit.unordered("f", "a", "b"))
+        bench = kit.Bench(kit.unordered("f", "a", "b"))
         futures, failures = bench.runtime.scheduler.schedule([bench.atoms["b"], bench.atoms["a"]])
         assert {f.atom.name: f.result() for f in futures} == {"a": (EXECUTED, 5), "b": (EXECUTED, 5)}
         assert failures == []
@@ -333,14 +271,14 @@ class TestScheduler:
         assert bench.runtime.scheduler.schedule([]) == (set(), [])
 
     def test_the_first_that_cannot_be_started_keeps_the_rest_back(self, kit: Any) -> None:
-        bench = Bench(kit.unordered("f", "a", "b", "c")).set("b=PENDING/IGNORE")
+        bench = kit.Bench(kit.unordered("f", "a", "b", "c")).set("b=PENDING/IGNORE")
         futures, (problem,) = bench.runtime.scheduler.schedule(list(bench.atoms.values()))
         assert [f.atom.name for f in futures] == ["a"]
         assert problem.check(exc.ExecutionFailure)
         assert "task 'b' with intention IGNORE" in problem.exception_str
         assert bench.standing("b", "c") == "b=PENDING/IGNORE c=PENDING/EXECUTE"
 
-    def test_a_task_cannot_be_retried(self, bench: Bench) -> None:
+    def test_a_task_cannot_be_retried(self, bench: Any) -> None:
         bench.set("a=PENDING/RETRY")
         assert bench.runtime.scheduler.schedule([bench.atoms["a"]])[1][0].check(exc.ExecutionFailure)
 
@@ -356,16 +294,16 @@ class TestScheduler:
             ("r=SUCCESS/REVERT", (REVERTED, None), ["r SUCCESS>REVERTING"]),
         ],
     )
-    def test_retries(self, bench: Bench, before: str, outcome: Any, news: list[str]) -> None:
+    def test_retries(self, bench: Any, before: str, outcome: Any, news: list[str]) -> None:
         (future,), failures = bench.set(before).runtime.scheduler.schedule([bench.atoms["r"]])
         assert (future.result(), failures, bench.news()) == (outcome, [], news)
 
-    def test_a_retry_is_not_ignored(self, bench: Bench) -> None:
+    def test_a_retry_is_not_ignored(self, bench: Any) -> None:
         bench.set("r=PENDING/IGNORE")
         assert bench.runtime.scheduler.schedule([bench.atoms["r"]])[1][0].check(exc.ExecutionFailure)
 
     def test_a_task_is_reverted_by_its_intention(self, kit: Any) -> None:
-        bench = Bench(kit.linear("f", "a")).set("a=SUCCESS/REVERT")
+        bench = kit.Bench(kit.linear("f", "a")).set("a=SUCCESS/REVERT")
         (future,), _ = bench.runtime.scheduler.schedule([bench.atoms["a"]])
         assert future.result() == (REVERTED, None)
         assert (bench.atoms["a"].reverted, bench.news()) == (
@@ -379,7 +317,7 @@ class TestResult:
         assert actions.Action.SAVE_RESULT_STATES == ("SUCCESS", "FAILURE", "REVERTED", "REVERT_FAILURE")
         assert actions.Action.NO_RESULT is not None
 
-    def test_strategies_tell_their_decision(self, bench: Bench) -> None:
+    def test_strategies_tell_their_decision(self, bench: Any) -> None:
         retry_atom = bench.atoms["r"]
         made = [
             completer.Revert(bench.runtime, retry_atom),
