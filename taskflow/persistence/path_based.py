@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Detail = models.LogBook | models.FlowDetail | models.AtomDetail
 
+R = TypeVar("R")
 D = TypeVar("D", models.LogBook, models.FlowDetail, models.AtomDetail)
 
 
@@ -343,14 +344,30 @@ class PathBasedConnection(base.Connection):
         for path in (self.book_path, self.flow_path, self.atom_path):
             self._ensure_path(path)
 
+    def _perform(self, work: Callable[[], R], removes: bool = False) -> R:  # noqa: ARG002
+        """Does a unit of work, as often as it takes.
+
+        Args:
+            work: does it; doing it again changes nothing.
+            removes: whether what it is about is gone afterwards: NotFound then says that it was done before.
+        """
+        return work()
+
     def clear_all(self) -> None:
         """Removes the three folders with everything in them; upgrade() makes them anew."""
+        self._perform(self._clear, removes=True)
+
+    def _clear(self) -> None:
         with self._transaction() as transaction:
             for path in (self.book_path, self.flow_path, self.atom_path):
                 self._del_tree(path, transaction)
 
     def save_logbook(self, book: models.LogBook) -> models.LogBook:
         """Creates a book or merges it into the stored one, with everything in it; returns the argument."""
+        self._perform(lambda: self._save_book(book))
+        return book
+
+    def _save_book(self, book: models.LogBook) -> None:
         with self._transaction() as transaction:
             self._merge_into_stored(book, transaction, ignore_missing=True)
             book_path = self._path_of(book)
@@ -358,7 +375,6 @@ class PathBasedConnection(base.Connection):
                 self._merge_flow(flow_detail, transaction, ignore_missing=True)
                 link = self._join_path(book_path, flow_detail.uuid)
                 self._create_link(self._path_of(flow_detail), link, transaction)
-        return book
 
     def update_flow_details(self, flow_detail: models.FlowDetail, ignore_missing: bool = False) -> models.FlowDetail:
         """Merges a flow detail into the stored one, with its atom details, and returns the argument.
@@ -370,9 +386,12 @@ class PathBasedConnection(base.Connection):
         Raises:
             NotFound: it is not stored, and is not to be created.
         """
+        self._perform(lambda: self._update_flow(flow_detail, ignore_missing))
+        return flow_detail
+
+    def _update_flow(self, flow_detail: models.FlowDetail, ignore_missing: bool) -> None:
         with self._transaction() as transaction:
             self._merge_flow(flow_detail, transaction, ignore_missing)
-        return flow_detail
 
     def update_atom_details(self, atom_detail: models.AtomDetail, ignore_missing: bool = False) -> models.AtomDetail:
         """Merges an atom detail into the stored one and returns the result.
@@ -384,6 +403,9 @@ class PathBasedConnection(base.Connection):
         Raises:
             NotFound: it is not stored, and is not to be created.
         """
+        return self._perform(lambda: self._update_atom(atom_detail, ignore_missing))
+
+    def _update_atom(self, atom_detail: models.AtomDetail, ignore_missing: bool) -> models.AtomDetail:
         with (
             self._transaction() if ignore_missing else self._transaction_on([self._path_of(atom_detail)]) as transaction
         ):
@@ -396,6 +418,9 @@ class PathBasedConnection(base.Connection):
         Raises:
             NotFound: there is no such book.
         """
+        self._perform(lambda: self._destroy(book_uuid), removes=True)
+
+    def _destroy(self, book_uuid: str) -> None:
         self._item_of("log book", self.book_path, book_uuid)
         with self._transaction() as transaction:
             book_path = self._join_path(self.book_path, book_uuid)
@@ -519,7 +544,7 @@ class PathBasedConnection(base.Connection):
         Raises:
             NotFound: there is no such flow detail.
         """
-        self._surveyor().destroy_flow(fd_uuid)
+        self._perform(lambda: self._surveyor().destroy_flow(fd_uuid), removes=True)
 
     def survey_books(self, size: int = 100, details: bool = True) -> Iterator[Sequence[surveys.BookSummary]]:
         """Goes through all books, a page as it is its turn; see Connection.survey_books() of the base module."""
@@ -535,5 +560,5 @@ class PathBasedConnection(base.Connection):
         self, books: Sequence[str], flows: Mapping[str, Sequence[str]], terms: surveys.Terms
     ) -> surveys.Removed:
         """Removes what meets the terms, in one transaction; see Connection.discard() of the base module."""
-        removed: surveys.Removed = self._surveyor().discard(books, flows, terms)
+        removed: surveys.Removed = self._perform(lambda: self._surveyor().discard(books, flows, terms))
         return removed

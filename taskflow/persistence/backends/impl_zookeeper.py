@@ -24,8 +24,6 @@ except ImportError as e:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from taskflow.persistence import surveys
-
 LOG = logging.getLogger(__name__)
 
 MIN_ZK_VERSION = (3, 4, 0)
@@ -295,69 +293,27 @@ class ZkConnection(path_based.PathBasedConnection, asking.Asking):
                 cause=e,
             ) from e
 
-    def _remove(self, work: Callable[[], None]) -> None:
-        """Does a unit of work that removes something; if it is not there the second time, the first one did it."""
+    def _perform(self, work: Callable[[], R], removes: bool = False) -> R:
+        if not removes:
+            return self._repeat(work)
         attempts = itertools.count(1)
 
-        def removed() -> None:
+        def removed() -> Any:
             attempt = next(attempts)
             try:
-                work()
+                return work()
             except exc.NotFound:
+                # The second time it was the first one that did it.
                 if attempt == 1:
                     raise
+                return None
 
-        self._repeat(removed)
-
-    def clear_all(self) -> None:
-        """Removes the three folders with everything in them; upgrade() makes them anew."""
-        self._remove(super().clear_all)
-
-    def save_logbook(self, book: models.LogBook) -> models.LogBook:
-        """Creates a book or merges it into the stored one, with everything in it; returns the argument."""
-        save = super().save_logbook
-        self._repeat(lambda: save(book))
-        return book
-
-    def update_flow_details(self, flow_detail: models.FlowDetail, ignore_missing: bool = False) -> models.FlowDetail:
-        """Merges a flow detail into the stored one, with its atom details, and returns the argument.
-
-        Args:
-            flow_detail: what to store.
-            ignore_missing: create the flow detail if it is not stored.
-
-        Raises:
-            NotFound: it is not stored, and is not to be created.
-        """
-        update = super().update_flow_details
-        self._repeat(lambda: update(flow_detail, ignore_missing))
-        return flow_detail
-
-    def update_atom_details(self, atom_detail: models.AtomDetail, ignore_missing: bool = False) -> models.AtomDetail:
-        """Merges an atom detail into the stored one and returns the result.
-
-        Args:
-            atom_detail: what to store.
-            ignore_missing: create the atom detail if it is not stored.
-
-        Raises:
-            NotFound: it is not stored, and is not to be created.
-        """
-        update = super().update_atom_details
-        return self._repeat(lambda: update(atom_detail, ignore_missing))
+        return self._repeat(removed)  # type: ignore[no-any-return]
 
     def _merge_flow(self, flow_detail: models.FlowDetail, transaction: units.Unit, ignore_missing: bool) -> None:
         paths = [self._path_of(detail) for detail in (flow_detail, *flow_detail)]
         self._read(path for path in paths if path not in transaction.versions)
         super()._merge_flow(flow_detail, transaction, ignore_missing)
-
-    def destroy_logbook(self, book_uuid: str) -> None:
-        """Removes a book with its flow details and their atom details.
-
-        Raises:
-            NotFound: there is no such book.
-        """
-        self._remove(lambda: self._destroy(book_uuid))
 
     def _destroy(self, book_uuid: str) -> None:
         self._item_of("log book", self.book_path, book_uuid)
@@ -378,22 +334,6 @@ class ZkConnection(path_based.PathBasedConnection, asking.Asking):
                     unit.remove(flow_path)
                 unit.remove(self._join_path(book_path, flow_uuid))
             unit.remove(book_path)
-
-    def destroy_flow_details(self, fd_uuid: str) -> None:
-        """Removes a flow detail with its atom details, and the links to it; books stay.
-
-        Raises:
-            NotFound: there is no such flow detail.
-        """
-        destroy = super().destroy_flow_details
-        self._remove(lambda: destroy(fd_uuid))
-
-    def discard(
-        self, books: Sequence[str], flows: Mapping[str, Sequence[str]], terms: surveys.Terms
-    ) -> surveys.Removed:
-        """Removes what meets the terms, in one transaction; see Connection.discard() of the base module."""
-        discard = super().discard
-        return self._repeat(lambda: discard(books, flows, terms))
 
     def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
         """Reads all books, in no particular order."""
