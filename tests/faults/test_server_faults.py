@@ -6,9 +6,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import servers_base
 
 from taskflow import engines, retry, task
 from taskflow import exceptions as exc
@@ -16,12 +17,19 @@ from taskflow.patterns import linear_flow, unordered_flow
 from taskflow.persistence import models
 from taskflow.persistence.backends import impl_sqlalchemy
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # What ran, in this process.
 EFFECTS: list[tuple[str, str]] = []
 NAMES = [*(f"a{i:02}" for i in range(25)), *(f"b{i:02}" for i in range(12)), *(f"c{i:02}" for i in range(8)), "end"]
 KINDS: dict[str, dict[str, Any]] = {
     "serial": {"engine": "serial"},
     "threads": {"engine": "parallel", "executor": "threads", "max_workers": 3},
+}
+WAYS: dict[str, Callable[[Any], None]] = {
+    "stopped": lambda server: server.stop(),
+    "killed": lambda server: server.kill(),
 }
 
 
@@ -141,6 +149,59 @@ class Run:
         assert len(EFFECTS) - len(wanted) <= self.stops * (1 if self.kind == "serial" else 3)
 
 
+# -- what may happen to a server while a flow runs, whichever kind it is
+
+
+def restart_at_once(run: Run, way: str) -> None:
+    """The server is ended in some way and started again, twice: the flow does not stop."""
+    run.thread.start()
+    for effects in (8, 30):
+        run.wait_for(effects)
+        WAYS[way](run.server)
+        time.sleep(0.3)
+        run.server.start()
+    run.finish()
+    assert run.stops == 0
+
+
+def stay_away(run: Run) -> None:
+    """The server is away for longer than the flow waits: the flow stops, and goes on once there is a server again."""
+    server = run.server
+    back = threading.Event()
+    ensure, server.ensure = server.ensure, lambda: back.wait(60)
+    times = (6, 60) if run.fails else (6,)
+    try:
+        run.thread.start()
+        for effects in times:
+            run.wait_for(effects)
+            back.clear()
+            stops = run.stops
+            server.kill()
+            servers_base.wait_for(lambda stops=stops: run.stops > stops, "the engine stops")
+            server.start()
+            back.set()
+    finally:
+        server.ensure = ensure
+        ensure()
+        back.set()
+    run.finish()
+    assert run.stops == len(times)
+
+
+def keep_silent(run: Run, seconds: float) -> None:
+    """The server does not answer for some seconds: nothing runs meanwhile that is not recorded as running."""
+    run.thread.start()
+    run.wait_for(5)
+    run.server.pause()
+    time.sleep(0.2)
+    before = len(EFFECTS)
+    time.sleep(seconds)
+    assert len(EFFECTS) == before
+    run.server.resume()
+    run.finish()
+    assert run.stops == 0
+
+
 @pytest.fixture(params=["postgresql", "mariadb"])
 def server(request):
     return request.getfixturevalue(request.param)
@@ -162,56 +223,15 @@ def test_connections_are_cut_again_and_again(server, kind, fails):
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-@pytest.mark.parametrize("way", ["stopped", "killed"])
+@pytest.mark.parametrize("way", WAYS)
 def test_server_is_started_again_at_once(server, kind, way):
-    run = Run(server, kind, fails=False)
-    run.thread.start()
-    for effects in (8, 30):
-        run.wait_for(effects)
-        server.stop() if way == "stopped" else server.kill()
-        time.sleep(0.3)
-        server.start()
-    run.finish()
-    assert run.stops == 0
+    restart_at_once(Run(server, kind, fails=False), way)
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_server_stays_away_and_the_flow_is_resumed(server, fails):
-    run = Run(server, "serial" if fails else "threads", fails, reconnect_timeout=0.05)
-    # So that the flow resumes only once there is a server again.
-    back = threading.Event()
-    ensure, server.ensure = server.ensure, lambda: back.wait(60)
-    try:
-        run.thread.start()
-        for effects in (6, 60) if fails else (6,):
-            run.wait_for(effects)
-            back.clear()
-            server.kill()
-            give_up = time.monotonic() + 30
-            stops = run.stops
-            while run.stops == stops:
-                assert time.monotonic() < give_up, "the engine does not notice"
-                time.sleep(0.01)
-            server.start()
-            back.set()
-    finally:
-        server.ensure = ensure
-        ensure()
-        back.set()
-    run.finish()
-    assert run.stops == (2 if fails else 1)
+    stay_away(Run(server, "serial" if fails else "threads", fails, reconnect_timeout=0.05))
 
 
 def test_silent_server_is_waited_for(server):
-    run = Run(server, "serial", fails=False)
-    run.thread.start()
-    run.wait_for(5)
-    server.pause()
-    time.sleep(0.2)
-    before = len(EFFECTS)
-    time.sleep(0.3)
-    # Nothing runs that is not recorded as running.
-    assert len(EFFECTS) == before
-    server.resume()
-    run.finish()
-    assert run.stops == 0
+    keep_silent(Run(server, "serial", fails=False), 0.3)

@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import pathlib
 import sys
-import threading
 import time
 from typing import Any
 
@@ -98,57 +97,18 @@ def test_session_ends_again_and_again(zookeeper, kind):
 
 @pytest.mark.parametrize(("kind", "way"), [("serial", "killed"), ("threads", "stopped")])
 def test_server_is_started_again_at_once(zookeeper, kind, way):
-    run = Run(zookeeper, kind, fails=False)
-    run.thread.start()
-    for effects in (8, 30):
-        run.wait_for(effects)
-        zookeeper.stop() if way == "stopped" else zookeeper.kill()
-        time.sleep(0.2)
-        zookeeper.start()
-    run.finish()
-    assert run.stops == 0
+    _faults.restart_at_once(Run(zookeeper, kind, fails=False), way)
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_server_stays_away_and_the_flow_is_resumed(zookeeper, fails):
-    run = Run(zookeeper, "serial" if fails else "threads", fails, reconnect_timeout=0.05)
-    # So that the flow resumes only once there is a server again.
-    back = threading.Event()
-    ensure = zookeeper.ensure
-    zookeeper.ensure = lambda: back.wait(60)
-    try:
-        run.thread.start()
-        for effects in (6, 60) if fails else (6,):
-            run.wait_for(effects)
-            back.clear()
-            stops = run.stops
-            zookeeper.kill()
-            servers_base.wait_for(lambda stops=stops: run.stops > stops, "the engine stops")
-            zookeeper.start()
-            back.set()
-    finally:
-        zookeeper.ensure = ensure
-        ensure()
-        back.set()
-    run.finish()
-    assert run.stops == (2 if fails else 1)
+    _faults.stay_away(Run(zookeeper, "serial" if fails else "threads", fails, reconnect_timeout=0.05))
 
 
 @pytest.mark.parametrize("timeout", [10, 0.6])
 def test_silent_server_is_waited_for(zookeeper, timeout):
     # With the short timeout the client gives the connection up, and then the session is over.
-    run = Run(zookeeper, "serial", fails=False, timeout=timeout)
-    run.thread.start()
-    run.wait_for(5)
-    zookeeper.pause()
-    time.sleep(0.2)
-    before = len(_faults.EFFECTS)
-    time.sleep(0.3 if timeout > 1 else 1.5)
-    # Nothing runs that is not recorded as running.
-    assert len(_faults.EFFECTS) == before
-    zookeeper.resume()
-    run.finish()
-    assert run.stops == 0
+    _faults.keep_silent(Run(zookeeper, "serial", fails=False, timeout=timeout), 0.3 if timeout > 1 else 1.5)
 
 
 class Records:
