@@ -9,7 +9,7 @@ import importlib.util
 import pathlib
 import sys
 
-for _name in ("engine_model", "engine_harness", "engine_flows", "composed_flows"):
+for _name in ("engine_model", "engine_harness", "engine_flows", "composed_flows", "record_forms"):
     if _name not in sys.modules:
         _spec = importlib.util.spec_from_file_location(_name, pathlib.Path(__file__).with_name(f"{_name}.py"))
         sys.modules[_name] = importlib.util.module_from_spec(_spec)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 # How many rows a text of MySQL names.
 MYSQL_ROWS = 50
-# MySQL ends the connection when a message is too large for it, and does not even say so. What has fewer characters than
-# this is not looked at; and so many bytes of a message are left for all that is not values.
-SMALL = 200_000
+# From so many characters on it matters how values are sent. MySQL ends the connection when a message is too large, and
+# does not even say so; and a driver may take longer for a large value in an array than for a hundred alone.
+LARGE = 200_000
+# So many bytes of a message to MySQL are left for all that is not values.
 _AROUND = 4_096
 
 
@@ -38,19 +39,22 @@ def _size_as_literals(row: Sequence[Any]) -> int:
     return sum(len(text) + sum(text.count(character) for character in "\"'\\\n") for text in texts)
 
 
-def in_portions(rows: Sequence[Sequence[Any]], largest: Callable[[], int]) -> list[Sequence[Sequence[Any]]]:
-    """Divides rows so that each portion fits into a message to MySQL.
+def in_portions(rows: Sequence[Sequence[Any]], largest: Callable[[], int | None]) -> list[Sequence[Sequence[Any]]]:
+    """Divides rows so that the values of each portion can be sent together.
 
     Args:
         rows: the values.
-        largest: how many bytes such a message may have; only asked if there is need.
+        largest: how many bytes of a message the server takes, None for any number; only asked if there is need.
 
     Raises:
         TooLargeError: a single row does not fit.
     """
-    if sum([_size(row) for row in rows]) < SMALL:
+    if sum([_size(row) for row in rows]) < LARGE:
         return [rows]
-    room = largest() - _AROUND
+    limit = largest()
+    if limit is None:
+        return [[row] for row in rows]
+    room = limit - _AROUND
     portions: list[list[Sequence[Any]]] = []
     left = 0
     for row in rows:
@@ -130,7 +134,7 @@ class PostgreSQL:
         return f"WITH {named} SELECT 1 / CASE WHEN {found} = %s THEN 1 ELSE 0 END"
 
     def write(self, _handle: Any, cursor: Any, batches: Batches) -> bool:
-        """Writes a unit of work, with its commit; tells whether all rows were there, if not nothing was changed."""
+        """Writes a unit of work, with its commit; tells whether that was done, if not nothing was changed."""
         key = tuple([(statement, len(rows) > 1) for statement, rows in batches.items()])
         text = self._texts.get(key)
         if text is None:
@@ -140,13 +144,16 @@ class PostgreSQL:
             cursor.execute(text, row)
             return bool(cursor.rowcount == 1)
         parameters: list[Any] = []
-        count = 0
+        count = size = 0
         for rows in batches.values():
             count += len(rows)
             if len(rows) == 1:
                 parameters.extend(rows[0])
             else:
-                parameters.extend(list(column) for column in zip(*rows, strict=True))
+                size += sum([_size(row) for row in rows])
+                parameters.extend([list(column) for column in zip(*rows, strict=True)])
+        if size >= LARGE:
+            return False
         parameters.append(count)
         try:
             cursor.execute(text, parameters)
@@ -225,7 +232,7 @@ class MySQL:
             count += len(rows)
             for row in rows:
                 size += _size(row)
-        if size >= SMALL:
+        if size >= LARGE:
             return False
         if count <= MYSQL_ROWS:
             found = self._run(cursor, batches)

@@ -152,11 +152,8 @@ class Session:
             else:
                 cursor.executemany(statement.text, rows)
             return int(cursor.rowcount)
-        if self._mysql:
-            portions = batches.in_portions(rows, self._largest_message)
-            if len(portions) > 1:
-                return sum(self._run_some(statement, portion) for portion in portions)
-        return self._run_some(statement, rows)
+        portions = batches.in_portions(rows, self._largest_message)
+        return sum([self._run_some(statement, portion) for portion in portions])
 
     def _run_some(self, statement: statements.Statement, rows: Sequence[Sequence[Any]]) -> int:
         run = self._connection.exec_driver_sql
@@ -169,8 +166,8 @@ class Session:
             return run(statement.text, parameters).rowcount
         return sum(run(statement.text, row).rowcount for row in parameters)
 
-    def _largest_message(self) -> int:
-        if self._limit is None:
+    def _largest_message(self) -> int | None:
+        if self._limit is None and self._mysql:
             self._limit = int(self._connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one())
         return self._limit
 
