@@ -3,9 +3,12 @@
 
 import datetime as dt
 import json
+import logging
 import multiprocessing
+import pathlib
 import subprocess
 import sys
+import warnings
 
 import pytest
 import sqlalchemy as sa
@@ -265,10 +268,6 @@ def test_populated_database_of_each_revision_is_brought_up_to_date(database, rev
     assert database.query("select count(*) from atomdetails") == [(0,)]
 
 
-def test_head_is_no_revision_that_others_do_not_know():
-    assert REVISIONS[-1] == migration.HEAD
-
-
 def test_database_of_a_newer_version_is_refused_and_left_alone(database):
     connection = database.connection()
     database.query("update alembic_version set version_num = 'ffffffffffff'")
@@ -333,3 +332,46 @@ def test_upgrade_of_what_is_up_to_date_changes_no_tables(database):
     sa.event.listen(connection.backend.engine, "before_cursor_execute", lambda *args: seen.append(args[2].split()[0]))
     connection.upgrade()
     assert not {word.upper() for word in seen} & {"ALTER", "DROP", "INSERT", "UPDATE"}
+
+
+# -- migrations by themselves
+
+
+def test_revisions_form_one_line():
+    from alembic import config, script
+
+    folder = pathlib.Path(migration.__file__).parent / "alembic"
+    scripts = script.ScriptDirectory.from_config(config.Config(folder / "alembic.ini"))
+    assert [revision.revision for revision in scripts.walk_revisions()][::-1] == REVISIONS
+    assert scripts.get_heads() == ["00af93df9d77"]
+    assert migration.HEAD == "00af93df9d77"
+
+
+@pytest.mark.parametrize("start", [None, *REVISIONS])
+def test_migrations_lead_to_the_newest_columns_without_a_server(start):
+    engine = sa.create_engine("sqlite://")
+    level = logging.getLogger().level
+    with engine.begin() as connection, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if start is not None:
+            migration.db_sync(connection, start)
+            marked = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            assert marked == start
+        migration.db_sync(connection)
+        migration.db_sync(connection)
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").fetchall() == [("00af93df9d77",)]
+        inspector = sa.inspect(connection)
+        columns = {t: [c["name"] for c in inspector.get_columns(t)] for t in ("logbooks", "flowdetails", "atomdetails")}
+    assert columns == {table: names.split() for table, names in ORDER.items()}
+    assert logging.getLogger().level == level
+    engine.dispose()
+
+
+def test_unknown_revision_is_reported():
+    engine = sa.create_engine("sqlite://")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('ffffffffffff')")
+        with pytest.raises(exc.StorageFailure, match="newer"):
+            migration.db_sync(connection)
+    engine.dispose()

@@ -146,21 +146,64 @@ def test_refused_value_names_the_atom_and_nothing_changes(database, stored, fiel
     assert connection.get_atom_details("T1").results == 1
 
 
+def refusing(connection, field, value):
+    """All ways in which a value of T2 is written together with others."""
+    book, flow_detail = models.LogBook("b", "B"), models.FlowDetail("f", "F")
+    details = [models.TaskDetail("t1", "T1"), models.TaskDetail("t2", "T2"), models.RetryDetail("r", "R")]
+    for detail in details:
+        flow_detail.add(detail)
+    for detail in details:
+        setattr(detail, field, value if detail.uuid == "T2" else {"x": detail.name})
+    book.add(flow_detail)
+    changes = [(detail, {field: getattr(detail, field)}) for detail in details]
+    return {
+        "alone": lambda: connection.write(flow_detail, changes[1:2]),
+        "together": lambda: connection.write(flow_detail, changes),
+        "otherwise": lambda: connection.write(flow_detail, [(details[0], {"state": "S"}), changes[1]]),
+        "with the flow": lambda: connection.write(flow_detail, [(flow_detail, {"state": "S"}), *changes]),
+        "beside a new one": lambda: connection.write(flow_detail, changes, [models.TaskDetail("n", "N")]),
+        "updated": lambda: connection.update_atom_details(details[1]),
+        "updated with the flow": lambda: connection.update_flow_details(flow_detail),
+        "saved with the book": lambda: connection.save_logbook(book),
+    }
+
+
 @pytest.mark.parametrize("shared_database", ["mariadb-pymysql"], indirect=True)
 @pytest.mark.parametrize("field", ["meta", "revert_results"])
-def test_text_that_is_too_long_for_mariadb_is_refused(database, stored, field):
+@pytest.mark.parametrize("way", list(refusing(None, "meta", None)))
+@pytest.mark.parametrize("held", [False, True])
+def test_text_that_is_too_long_for_a_column_of_mariadb_is_refused(database, stored, field, way, held):
     connection, flow_detail = stored
-    connection.write(flow_detail, [(flow_detail, {"state": "RUNNING"})])
+    if held:
+        connection.write(flow_detail, [(flow_detail, {"state": "RUNNING"})])
     before = rows(database)
-    changes = [
-        (flow_detail.find("T1"), {"state": "SUCCESS"}),
-        (flow_detail.find("T2"), {field: {"x": "y" * 70_000}}),
-    ]
     for _ in range(2):
-        with pytest.raises(exc.StorageFailure, match="'t2'") as caught:
-            connection.write(flow_detail, changes)
+        with pytest.raises(exc.StorageFailure, match=f"'t2'.*'{field}'") as caught:
+            refusing(connection, field, {"x": "y" * 70_000})[way]()
         assert caught.value.permanent
+        assert caught.value.atom_uuid == "T2"
+        assert isinstance(caught.value.cause, sa.exc.DataError)
         assert rows(database) == before
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_no_atom_is_blamed_for_what_is_not_about_values(database, stored, held):
+    connection, flow_detail = stored
+    if held:
+        connection.write(flow_detail, [(flow_detail, {"state": "RUNNING"})])
+    database.query("alter table atomdetails rename to elsewhere")
+    try:
+        for way, act in refusing(connection, "meta", {"x": 1}).items():
+            with pytest.raises(exc.StorageFailure) as caught:
+                act()
+            assert caught.value.permanent, way
+            assert caught.value.atom_uuid is None, way
+    finally:
+        database.cut()
+        database.query("alter table elsewhere rename to atomdetails")
+    for way, act in refusing(connection, "meta", {"x": 1}).items():
+        act()
+        assert connection.get_atom_details("T2").meta == {"x": 1}, way
 
 
 @pytest.mark.parametrize("name", ["n" * 256, "surrogate \ud800"])

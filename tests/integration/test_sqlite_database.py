@@ -5,7 +5,6 @@ import gc
 import logging
 import multiprocessing
 import os
-import pathlib
 import sqlite3
 import threading
 import warnings
@@ -16,7 +15,7 @@ import sqlalchemy as sa
 from taskflow import exceptions as exc
 from taskflow.persistence import backends, models
 from taskflow.persistence.backends import impl_sqlalchemy
-from taskflow.persistence.backends.sqlalchemy import migration, sessions, tables
+from taskflow.persistence.backends.sqlalchemy import sessions, tables
 from taskflow.types import failure as ft
 
 
@@ -344,6 +343,38 @@ def test_value_that_can_not_be_encoded_is_refused_for_good(path, stored, value):
     with pytest.raises(exc.StorageFailure, match=r"'f'.*'meta'") as caught:
         connection.write(flow_detail, [(flow_detail, {"meta": {"x": value}})])
     assert (caught.value.permanent, caught.value.atom_uuid) == (True, None)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_value_that_is_too_large_is_refused_for_good(stored, held):
+    connection, flow_detail = stored
+
+    def limit(handle, _record):
+        handle.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+
+    connection.backend.close()
+    sa.event.listen(connection.backend.engine, "connect", limit)
+    if held:
+        connection.write(flow_detail, [(flow_detail.find("T0"), {"state": "A"})])
+    first, second, third = flow_detail
+    changes = [(detail, {"results": "x" * size}) for detail, size in ((first, 9_000), (second, 11_000), (third, 5))]
+    added = models.TaskDetail("n", "N")
+    added.meta = {"x": "x" * 11_000}
+    for changed, new, culprit in (
+        (changes, [], "T1"),
+        (changes[1:2], [], "T1"),
+        ([(flow_detail, {"state": "X"}), *changes], [], "T1"),
+        (changes[:1], [models.TaskDetail("m", "M"), added], "N"),
+    ):
+        with pytest.raises(exc.StorageFailure, match="can not be stored") as caught:
+            connection.write(flow_detail, changed, new)
+        assert caught.value.permanent is True
+        assert caught.value.atom_uuid == culprit
+        assert {ad.results for ad in connection.get_atoms_for_flow("F")} == {None}
+    second.results = "x" * 11_000
+    with pytest.raises(exc.StorageFailure, match="'t1'") as caught:
+        connection.update_flow_details(flow_detail)
+    assert (caught.value.permanent, caught.value.atom_uuid) == (True, "T1")
 
 
 def test_strange_arguments_of_an_exception_do_not_lose_the_failure(stored):
@@ -749,77 +780,3 @@ def test_json_columns_on_other_databases():
     assert kind.process_bind_param(value, mysql.dialect()) == '{"a": [1]}'
     assert kind.process_result_value('{"a": [1]}', mysql.dialect()) == {"a": [1]}
     assert kind.process_result_value({"a": [1]}, postgresql.dialect()) == {"a": [1]}
-
-
-REVISIONS = [
-    "1cea328f0f65",
-    "1c783c0c2875",
-    "84d6e888850",
-    "14b227d79a87",
-    "589dccdf2b6e",
-    "3162c0f3f8e4",
-    "2ad4984f2864",
-    "0bc3e1a3c135",
-    "6df9422fcb43",
-    "40fc8c914bd2",
-    "00af93df9d77",
-]
-
-
-def test_revisions_form_one_line():
-    from alembic import config, script
-
-    folder = pathlib.Path(migration.__file__).parent / "alembic"
-    scripts = script.ScriptDirectory.from_config(config.Config(folder / "alembic.ini"))
-    assert [revision.revision for revision in scripts.walk_revisions()][::-1] == REVISIONS
-    assert scripts.get_heads() == ["00af93df9d77"]
-    assert migration.HEAD == "00af93df9d77"
-
-
-@pytest.mark.parametrize("start", [None, *REVISIONS])
-def test_migrations_lead_to_the_columns_of_the_newest_revision(start):
-    engine = sa.create_engine("sqlite://")
-    level = logging.getLogger().level
-    with engine.begin() as connection, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if start is not None:
-            migration.db_sync(connection, start)
-            marked = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-            assert marked == start
-        migration.db_sync(connection)
-        migration.db_sync(connection)
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").fetchall() == [("00af93df9d77",)]
-        inspector = sa.inspect(connection)
-        columns = {t: [c["name"] for c in inspector.get_columns(t)] for t in ("logbooks", "flowdetails", "atomdetails")}
-    assert columns == {
-        "logbooks": ["created_at", "updated_at", "meta", "name", "uuid"],
-        "flowdetails": ["created_at", "updated_at", "parent_uuid", "meta", "state", "name", "uuid"],
-        "atomdetails": [
-            "created_at",
-            "updated_at",
-            "parent_uuid",
-            "meta",
-            "name",
-            "results",
-            "version",
-            "state",
-            "uuid",
-            "failure",
-            "atom_type",
-            "intention",
-            "revert_results",
-            "revert_failure",
-        ],
-    }
-    assert logging.getLogger().level == level
-    engine.dispose()
-
-
-def test_unknown_revision_is_reported():
-    engine = sa.create_engine("sqlite://")
-    with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
-        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('ffffffffffff')")
-        with pytest.raises(exc.StorageFailure, match="newer"):
-            migration.db_sync(connection)
-    engine.dispose()

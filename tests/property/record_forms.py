@@ -81,3 +81,15 @@ def form(book):
             {fd.uuid: [fd.to_dict(), {ad.uuid: [type(ad).__name__, ad.to_dict()] for ad in fd}] for fd in book},
         ]
     )
+
+
+def check_round_trip(connection, book):
+    """Checks that a book, whose uuid is B, comes back in every way and can be stored as it came."""
+    connection.save_logbook(book)
+    try:
+        assert form(connection.get_logbook("B")) == form(book)
+        assert [form(read) for read in connection.get_logbooks()] == [form(book)]
+        connection.save_logbook(connection.get_logbook("B"))
+        assert form(connection.get_logbook("B")) == form(book)
+    finally:
+        connection.destroy_logbook("B")

@@ -6,7 +6,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_forms import atom_details, books, exactly, form, values
+from record_forms import atom_details, books, check_round_trip, exactly, values
 
 from taskflow.persistence import backends, models
 from taskflow.utils import json_utils
@@ -53,14 +53,7 @@ def connection(request, tmp_path_factory):
 
 @given(book=books())
 def test_backends(connection, book):
-    connection.save_logbook(book)
-    try:
-        assert form(connection.get_logbook("B")) == form(book)
-        assert [form(read) for read in connection.get_logbooks()] == [form(book)]
-        connection.save_logbook(connection.get_logbook("B"))
-        assert form(connection.get_logbook("B")) == form(book)
-    finally:
-        connection.destroy_logbook("B")
+    check_round_trip(connection, book)
 
 
 @given(before=atom_details("A"), data=st.data())

@@ -9,7 +9,7 @@ import uuid
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from record_forms import atom_details, books, exactly, form
+from record_forms import atom_details, books, check_round_trip, exactly, form
 
 from taskflow import engines, task
 from taskflow import exceptions as exc
@@ -75,14 +75,7 @@ some_atoms = atom_details("A", some_names, some_texts)
 @EXAMPLES
 @given(book=books(some_names, some_texts, some_moments))
 def test_books(connection, book):
-    connection.save_logbook(book)
-    try:
-        assert form(connection.get_logbook("B")) == form(book)
-        assert [form(read) for read in connection.get_logbooks()] == [form(book)]
-        connection.save_logbook(connection.get_logbook("B"))
-        assert form(connection.get_logbook("B")) == form(book)
-    finally:
-        connection.destroy_logbook("B")
+    check_round_trip(connection, book)
 
 
 FIELDS = ("state", "intention", "results", "failure", "revert_results", "revert_failure", "meta", "version")
