@@ -7,13 +7,11 @@ import collections
 import contextlib
 import importlib.util
 import json
-import os
 import pathlib
 import random
 import sqlite3
-import subprocess
-import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -38,8 +36,9 @@ DONE = {"execute": STARTED["execute"] - {"RUNNING"}, "revert": {"REVERTED"}}
 class Life:
     """One stored flow, the log of its effects, and the processes that run it one after the other."""
 
-    def __init__(self, folder: pathlib.Path, fails: bool) -> None:
+    def __init__(self, folder: pathlib.Path, fails: bool, nursery: Any) -> None:
         folder.mkdir()
+        self.nursery = nursery
         self.database = folder / "flow.db"
         self.log = folder / "effects"
         self.fails = fails
@@ -74,20 +73,12 @@ class Life:
                 name: json.loads(text) for name, text in connection.execute("select name, results from atomdetails")
             }
 
-    def start(self) -> subprocess.Popen[str]:
-        paths = [str(HERE), str(pathlib.Path(taskflow.__file__).parent.parent)]
-        command = [sys.executable, "-m", "kill_serial_flow", str(self.database), str(self.log), str(int(self.fails))]
-        process = subprocess.Popen(
-            command,
-            cwd=self.log.parent,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def start(self) -> Any:
+        process = self.nursery.start([str(self.database), str(self.log), str(int(self.fails))], self.log.parent)
         assert process.stdout.readline() == "ready\n"
         return process
 
-    def kill(self, process: subprocess.Popen[str], kind: str, effects: int, delay: float) -> bool:
+    def kill(self, process: Any, kind: str, effects: int, delay: float) -> bool:
         """Kills the process so long after it left so many effects of a kind; tells whether it still was there."""
         size = sum(1 for one, _ in self.effects() if one == kind) + effects
         give_up = time.monotonic() + 30
@@ -145,12 +136,17 @@ def _chance(rng: random.Random) -> tuple[int, float]:
     return effects, rng.uniform(0, 0.008 if effects else 0.04)
 
 
-def _lives(tmp_path: pathlib.Path, fails: bool, kills: int, rng: random.Random) -> list[Life]:
+@pytest.fixture
+def nursery(nursery_of):
+    return nursery_of("kill_serial_flow", str(HERE), str(pathlib.Path(taskflow.__file__).parent.parent))
+
+
+def _lives(tmp_path: pathlib.Path, fails: bool, kills: int, rng: random.Random, nursery: Any) -> list[Life]:
     """Flows that were run to their end by processes which were killed so many times altogether."""
     lives: list[Life] = []
     left = kills
     while left > 0:
-        life = Life(tmp_path / f"life{len(lives)}", fails)
+        life = Life(tmp_path / f"life{len(lives)}", fails, nursery)
         lives.append(life)
         killed = True
         while killed:
@@ -175,8 +171,8 @@ def rng():
     return random.Random(seed)
 
 
-def test_a_flow_that_is_killed_thirty_times_does_every_task(tmp_path, rng):
-    lives = _lives(tmp_path, fails=False, kills=30, rng=rng)
+def test_a_flow_that_is_killed_thirty_times_does_every_task(tmp_path, rng, nursery):
+    lives = _lives(tmp_path, fails=False, kills=30, rng=rng, nursery=nursery)
     assert sum(life.kills for life in lives) == 30
     for life in lives:
         assert life.said == "ended\n"
@@ -190,8 +186,8 @@ def test_a_flow_that_is_killed_thirty_times_does_every_task(tmp_path, rng):
     print("kills and repeats:", [(life.kills, life.repeats) for life in lives])
 
 
-def test_a_flow_that_is_killed_while_it_reverts_undoes_every_task(tmp_path, rng):
-    lives = _lives(tmp_path, fails=True, kills=12, rng=rng)
+def test_a_flow_that_is_killed_while_it_reverts_undoes_every_task(tmp_path, rng, nursery):
+    lives = _lives(tmp_path, fails=True, kills=12, rng=rng, nursery=nursery)
     assert sum(life.kills for life in lives) == 12
     for life in lives:
         assert life.said.startswith("raised ")

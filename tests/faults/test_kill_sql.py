@@ -7,12 +7,9 @@ import collections
 import contextlib
 import importlib.util
 import json
-import os
 import pathlib
 import random
 import sqlite3
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -74,8 +71,9 @@ class InServer:
 class Life:
     """One stored flow, the log of its effects, and the processes that run it one after the other."""
 
-    def __init__(self, folder: pathlib.Path, database: Any, kind: str, fails: bool) -> None:
+    def __init__(self, folder: pathlib.Path, database: Any, kind: str, fails: bool, nursery: Any) -> None:
         self.database = database
+        self.nursery = nursery
         self.log = folder / "effects"
         self.log.touch()
         self.kind = kind
@@ -117,18 +115,10 @@ class Life:
         ((state, _),) = [row for row in rows if "factory" in str(row[1])]
         return state
 
-    def start(self) -> subprocess.Popen[str]:
-        paths = [str(HERE), str(pathlib.Path(taskflow.__file__).parent.parent)]
-        said = [self.database.url, str(self.log), str(int(self.fails)), self.kind]
-        return subprocess.Popen(
-            [sys.executable, "-m", "kill_sql_program", *said],
-            cwd=self.log.parent,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def start(self) -> Any:
+        return self.nursery.start([self.database.url, str(self.log), str(int(self.fails)), self.kind], self.log.parent)
 
-    def kill(self, process: subprocess.Popen[str], effects: int, delay: float) -> bool:
+    def kill(self, process: Any, effects: int, delay: float) -> bool:
         """Kills the process so long after it left so many effects; tells whether it still was there."""
         assert process.stdout.readline() == "ready\n"
         size = len(self.effects()) + effects
@@ -140,7 +130,7 @@ class Life:
         process.kill()
         return self.end(process)
 
-    def end(self, process: subprocess.Popen[str]) -> bool:
+    def end(self, process: Any) -> bool:
         # Processes of a pool hold the pipe until they notice that their parent is gone; then all effects are there.
         self.said, _ = process.communicate(timeout=60)
         self.said = self.said.removeprefix("ready\n")
@@ -217,9 +207,10 @@ def place(request, tmp_path):
 
 @pytest.mark.parametrize("kind", ["serial", "threads", "processes"])
 @pytest.mark.parametrize("fails", [False, True])
-def test_killed_flow_loses_and_repeats_nothing(tmp_path, place, kind, fails, rng):
-    life = Life(tmp_path, place, kind, fails)
-    live(life, 3 if kind == "processes" else 5, rng)
+def test_killed_flow_loses_and_repeats_nothing(tmp_path, nursery_of, place, kind, fails, rng):
+    nursery = nursery_of("kill_sql_program", str(HERE), str(pathlib.Path(taskflow.__file__).parent.parent))
+    life = Life(tmp_path, place, kind, fails, nursery)
+    live(life, 4 if kind == "processes" else 8, rng)
     effects = collections.Counter(life.effects())
     assert sum(effects.values()) - len(effects) == life.repeats
     if kind == "serial":
