@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import flow as flows
 from taskflow.engines.action_engine import layout as layouts
+from taskflow.engines.action_engine import numbering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +139,7 @@ class PatternCompiler:
         if self._compilation is None:
             with self._lock:
                 if self._compilation is None:
-                    layout = layouts.Builder(self._root).build()
+                    layout = numbering.Builder(self._root).build()
                     compilation = Compilation(
                         _Unbuilt(lambda: build_graph(layout, self._freeze)),
                         _Unbuilt(lambda: build_tree(layout, self._freeze)),
