@@ -64,6 +64,7 @@ def test_what_is_not_to_be_resolved_stays(spec, breaking, listens):
 @hypothesis.settings(max_examples=25)
 @hypothesis.given(ef.flows(retries=True, atoms=12, levels=4), WAYS, st.integers(1, 4), st.booleans())
 def test_other_tasks_may_be_running_meanwhile(spec, breaking, workers, defer_reverts):
+    _allowed(spec)
     watch, engine, backend = eh.load_surviving(
         spec, None, breaking, engine="parallel", executor="threads", max_workers=workers, defer_reverts=defer_reverts
     )
