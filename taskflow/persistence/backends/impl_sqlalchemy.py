@@ -394,7 +394,6 @@ class Connection(base.Connection):
 
     # -- writing units of work
 
-    @repeats.repeated
     def write(
         self,
         flow_detail: models.FlowDetail,
@@ -408,27 +407,35 @@ class Connection(base.Connection):
         if len(changes) > 1 and len({id(detail) for detail, _ in changes}) != len(changes):
             changes = path_based.gather_changes(changes)
         made = self._statements
-        flows, atoms = tables.TABLES.flowdetails, tables.TABLES.atomdetails
         now = made.now()
-        flow_changes = False
+        directly = not added
         batches: dict[statements.Statement, list[list[Any]]] = {}
         for detail, fields in changes:
             if detail is flow_detail:
-                flow_changes = True
-                statement, row = made.change(detail, flows, fields, now)
-            else:
-                statement, row = made.change(detail, atoms, fields, now)
+                directly = False
+            statement, row = made.change(detail, fields, now)
             batch = batches.get(statement)
             if batch is None:
                 batches[statement] = [row]
             else:
                 batch.append(row)
-        what = f"write to flow detail '{flow_detail.name}'"
-        if not flow_changes and not added and self._transactions.write_directly(what, batches):
+        if directly and self._transactions.write_directly(flow_detail, batches):
             return ()
-        writer = writers.Writer(made)
+        return self._write_in_transaction(flow_detail, changes, added, batches)
+
+    @repeats.repeated
+    def _write_in_transaction(
+        self,
+        flow_detail: models.FlowDetail,
+        changes: Sequence[base.Change],
+        added: Sequence[models.AtomDetail],
+        batches: Mapping[statements.Statement, list[list[Any]]],
+    ) -> Sequence[models.AtomDetail]:
+        flow_changes = any(detail is flow_detail for detail, _ in changes)
+        writer = writers.Writer(self._statements)
         for atom_detail in added:
             writer.add_atom(atom_detail, flow_detail.uuid)
+        what = transactions.writing_to(flow_detail)
         try:
             with self._transactions.begin(what, write=True, keep=True) as session:
                 for statement, rows in batches.items():

@@ -78,6 +78,8 @@ class Session:
             elif not self._sqlite:
                 self._batches = batches.for_driver(engine.dialect, handle)
                 self._handle = handle
+        # Whether the driver's cursor is used for units of work.
+        self.direct = self._cursor is not None or self._batches is not None
         if not self._sqlite and self._commits_by_itself():
             # A transaction would be none.
             self._connection = self._connection.execution_options(isolation_level="READ COMMITTED")
@@ -210,11 +212,6 @@ class Session:
             raise
         return True
 
-    @property
-    def direct(self) -> bool:
-        """Whether the driver's cursor is used directly for units of work."""
-        return self._cursor is not None or self._batches is not None
-
     def as_sqlalchemy_error(self, error: BaseException) -> sa.exc.SQLAlchemyError:
         """Gives an error of the driver the class that SQLAlchemy has for it."""
         if isinstance(error, sa.exc.SQLAlchemyError):
@@ -262,6 +259,7 @@ class Session:
             # It is broken, so nobody else may get it from the pool.
             self._connection.invalidate(e)
         self._cursor = self._batch_cursor = self._batches = self._handle = None
+        self.direct = False
         self._connection.close()
 
 
@@ -289,9 +287,9 @@ class Keeper:
 
     def ready(self) -> Session | None:
         """Returns the held session, if there is one that can be used directly and at once."""
-        held = self._held
-        if held and held[0].pid == os.getpid() and held[0].direct and not held[0].is_stale():
-            return held[0]
+        for session in self._held:
+            if session.direct and session.pid == os.getpid() and not session.is_stale():
+                return session
         return None
 
     def keep(self, session: Session) -> None:

@@ -8,6 +8,8 @@ statement, and converting its parameters through column types, costs more than a
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import time
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -105,22 +107,6 @@ class Statement:
         return tuple(values)
 
 
-def _encode_failure(failure: Any) -> str:
-    return json_utils.encode_failure(failure.to_dict(include_args=True))
-
-
-def _encode_history(history: Any) -> str:
-    return json_utils.encode_history(models.stored_history(history))
-
-
-def _encode_failure_strictly(failure: Any) -> str:
-    return json_utils.encode_failure(failure.to_dict(include_args=True), strictly=True)
-
-
-def _encode_history_strictly(history: Any) -> str:
-    return json_utils.encode_history(models.stored_history(history), strictly=True)
-
-
 _LENGTHS = {
     "name": tables.NAME_LENGTH,
     "state": tables.STATE_LENGTH,
@@ -155,15 +141,14 @@ class Statements:
         # SQLite takes texts of any length, whatever its columns say.
         self._limits = dialect.name != "sqlite"
         # PostgreSQL takes only standard JSON; to find that out by asking it would fail a whole unit of work.
-        self._any, self._failure, self._history = (
-            (json_utils.encode_strictly, _encode_failure_strictly, _encode_history_strictly)
-            if self._postgres
-            else (json_utils.encode, _encode_failure, _encode_history)
-        )
+        self._any = json_utils.encode_strictly if self._postgres else json_utils.encode
         # What a missing value is stored as in a JSON column.
         self._null = "null" if self._postgres else None
+        # Whether the present time is given as a text, and the one for a second that was asked for last.
+        self._takes_text = dialect.name in {"sqlite", "mysql", "mariadb"}
+        self._second = (-1, "")
         self._made: dict[Any, Statement] = {}
-        self._updates: dict[Any, tuple[Statement, tuple[tuple[str, Encoder], ...]]] = {}
+        self._updates: dict[Any, tuple[Statement, list[tuple[str, Encoder, Any]]]] = {}
 
     # -- texts
 
@@ -288,48 +273,46 @@ class Statements:
 
     def now(self) -> Any:
         """Returns the present time in UTC in the form in which the driver takes it."""
-        moment = dt.datetime.now(dt.UTC)
-        if self._times_are_text:
-            return moment.isoformat(" ", "microseconds")[:26]
-        return moment.replace(tzinfo=None)
+        if not self._takes_text:
+            return dt.datetime.now(dt.UTC).replace(tzinfo=None)
+        moment = time.time()
+        second = int(moment)
+        known, text = self._second
+        if second != known:
+            text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
+            self._second = (second, text)
+        return f"{text}.{int((moment - second) * 1_000_000):06}"
 
-    def _encoder(self, detail: Any, field: str) -> Encoder:
+    def _form(self, kind: type, field: str) -> tuple[Encoder, Any]:
+        """Returns how values of a field are encoded, if they are not taken as they are, and what None becomes."""
         if field in {"meta", "revert_results"}:
-            return self._any
+            return self._any, self._null
         if field in {"failure", "revert_failure"}:
-            return self._failure
+            return self._failure, self._null
         if field == "results":
-            return self._history if isinstance(detail, models.RetryDetail) else self._any
+            return (self._history, "[]") if issubclass(kind, models.RetryDetail) else (self._any, self._null)
         if field in {"created_at", "updated_at"}:
-            return self.time
-        return None
+            return self.time, None
+        return functools.partial(self._text, _LENGTHS.get(field)), None
 
-    def _value(self, detail: Any, field: str, encoder: Encoder, value: Any) -> Any:
-        if encoder is None:
-            return value if value is None else self._text(detail, field, value)
-        if value is None or (not value and encoder is self._failure):
-            if encoder is self._history:
-                return "[]"
-            return None if encoder == self.time else self._null
-        try:
-            return encoder(value)
-        except Exception as e:
-            raise base.unstorable(detail, field, e) from e
+    def _failure(self, failure: Any) -> str | None:
+        if not failure:
+            return self._null
+        return json_utils.encode_failure(failure.to_dict(include_args=True), strictly=self._postgres)
 
-    def _text(self, detail: Any, field: str, value: Any) -> Any:
+    def _history(self, history: Any) -> str:
+        return json_utils.encode_history(models.stored_history(history), strictly=self._postgres)
+
+    def _text(self, longest: int | None, value: Any) -> Any:
         if type(value) is not str:
             return value
-        try:
-            if not value.isascii():
-                value.encode()
-            if self._limits:
-                longest = _LENGTHS.get(field)
-                if longest is not None and len(value) > longest:
-                    raise ValueError(f"It has {len(value)} characters, and the database takes {longest}")
-                if self._postgres and "\0" in value:
-                    raise ValueError("PostgreSQL takes no text with the character U+0000")
-        except ValueError as e:
-            raise base.unstorable(detail, field, e) from e
+        if not value.isascii():
+            value.encode()
+        if self._limits:
+            if longest is not None and len(value) > longest:
+                raise ValueError(f"It has {len(value)} characters, and the database takes {longest}")
+            if self._postgres and "\0" in value:
+                raise ValueError("PostgreSQL takes no text with the character U+0000")
         return value
 
     def values(self, detail: Any, fields: Sequence[str]) -> list[Any]:
@@ -338,10 +321,23 @@ class Statements:
         Raises:
             StorageFailure: a value can not be encoded.
         """
-        return [self._value(detail, field, self._encoder(detail, field), getattr(detail, field)) for field in fields]
+        values = []
+        for field in fields:
+            encoder, nothing = self._form(detail.__class__, field)
+            value = getattr(detail, field)
+            try:
+                values.append(nothing if value is None or encoder is None else encoder(value))
+            except Exception as e:
+                raise base.unstorable(detail, field, e) from e
+        return values
 
-    def change(self, detail: Any, table: sa.Table, fields: Mapping[str, Any], now: Any) -> tuple[Statement, list[Any]]:
+    def change(self, detail: Any, fields: Mapping[str, Any], now: Any) -> tuple[Statement, list[Any]]:
         """Makes the statement that gives a detail's row new values, and these values with the uuid at their end.
+
+        Args:
+            detail: a flow or atom detail.
+            fields: the new values.
+            now: the time of the change.
 
         Raises:
             StorageFailure: a value can not be encoded.
@@ -349,21 +345,29 @@ class Statements:
         key = (detail.__class__, *fields)
         made = self._updates.get(key)
         if made is None:
-            # In the order of the table's columns, since that is how the statement will take them.
-            columns = [column.name for column in table.columns if column.name in fields or column.name == "updated_at"]
-            encoders = tuple((field, self._encoder(detail, field)) for field in columns)
-            made = self._updates[key] = (self.update(table, columns), encoders)
-        statement, encoders = made
-        row = []
-        for field, encoder in encoders:
-            if field == "updated_at":
-                row.append(now)
-                continue
-            value = fields[field]
-            # States and intentions need no look: they are the library's own words.
-            row.append(value if encoder is None and field != "version" else self._value(detail, field, encoder, value))
+            made = self._updates[key] = self._plan(detail.__class__, fields)
+        statement, forms = made
+        row = [now]
+        field = ""
+        try:
+            for field, encoder, nothing in forms:
+                value = fields[field]
+                row.append(nothing if value is None else value if encoder is None else encoder(value))
+        except Exception as e:
+            raise base.unstorable(detail, field, e) from e
         row.append(detail.uuid)
         return statement, row
+
+    def _plan(self, kind: type, fields: Mapping[str, Any]) -> tuple[Statement, list[tuple[str, Encoder, Any]]]:
+        table = tables.TABLES.flowdetails if issubclass(kind, models.FlowDetail) else tables.TABLES.atomdetails
+        # In the order of the table's columns, of which the time comes first: so the statement takes them.
+        columns = [column.name for column in table.columns if column.name in fields]
+        forms = []
+        for field in columns:
+            encoder, nothing = self._form(kind, field)
+            # States and intentions need no look: they are the library's own words.
+            forms.append((field, None if field in {"state", "intention"} else encoder, nothing))
+        return self.update(table, ["updated_at", *columns]), forms
 
     # -- values on their way out
 

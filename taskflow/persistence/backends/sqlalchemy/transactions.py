@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeVar
 
+    from taskflow.persistence import models
     from taskflow.persistence.backends import impl_sqlalchemy
     from taskflow.persistence.backends.sqlalchemy import batches, writers
 
@@ -28,6 +29,11 @@ LOG = logging.getLogger(__name__)
 
 # Errors that the same attempt meets again, however often it is made.
 _PERMANENT = (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.NotSupportedError, sa.exc.ProgrammingError)
+
+
+def writing_to(flow_detail: models.FlowDetail) -> str:
+    """Says what a unit of work does, in the words that follow "could not"."""
+    return f"write to flow detail '{flow_detail.name}'"
 
 
 class _Undone(Exception):
@@ -187,11 +193,11 @@ class Transactions:
             detail, fields = writer.trying
             raise base.unstorable(detail, ", ".join(fields), e.cause) from e.cause
 
-    def write_directly(self, what: str, unit: batches.Batches) -> bool:
+    def write_directly(self, flow_detail: models.FlowDetail, unit: batches.Batches) -> bool:
         """Writes a unit of work through the kept session, if there is one that allows it.
 
         Args:
-            what: is to be done, in the words that follow "could not".
+            flow_detail: whose atoms change.
             unit: the rows that statements change.
 
         Returns:
@@ -212,8 +218,8 @@ class Transactions:
                 error = session.as_sqlalchemy_error(e)
                 self.keeper.close()
                 # Statement and commit may have been one, so a lost answer may be that to a commit.
-                failure: Any = self.failure(what, error, committing=True)
-            if failure.permanent:
-                # In a transaction it fails again, and is then looked at.
+                failure: Any = self.failure(writing_to(flow_detail), error, committing=True)
+            if failure.permanent or failure.transient:
+                # In a transaction it fails again, and is then looked at; or it does not.
                 return False
             raise failure from failure.cause

@@ -74,9 +74,7 @@ class Writer:
 
     def change(self, detail: Detail, fields: Mapping[str, Any]) -> None:
         """Notes new values for some fields of a flow or atom detail."""
-        of_flow = isinstance(detail, models.FlowDetail)
-        table = tables.TABLES.flowdetails if of_flow else tables.TABLES.atomdetails
-        self._note(*self._statements.change(detail, table, fields, self._now), detail)
+        self._note(*self._statements.change(detail, fields, self._now), detail)
 
     def _note(self, statement: statements.Statement, row: list[Any], owner: Detail) -> None:
         self._changed.setdefault(statement, []).append(row)
