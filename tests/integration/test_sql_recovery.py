@@ -200,7 +200,7 @@ def test_commit_whose_answer_is_lost(database, proxied, deliver, what):
         "flow": lambda: connection.write(flow_detail, [(flow_detail, {"state": "SUCCESS"}), *step]),
         "step": lambda: connection.write(flow_detail, step),
     }[what]
-    if what == "step" and database.is_postgresql:
+    if what == "step":
         proxy.cut_at(b"UPDATE ATOMDETAILS", deliver)
     else:
         proxy.cut_at(commit_of(database), deliver)

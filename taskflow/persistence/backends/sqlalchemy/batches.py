@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # How many rows a text of MySQL names.
 MYSQL_ROWS = 50
+# Every change has it, and the same value in a unit of work.
+_SAME = "updated_at"
 # From so many characters on it matters how values are sent. MySQL ends the connection when a message is too large, and
 # does not even say so; and a driver may take longer for a large value in an array than for a hundred alone.
 LARGE = 200_000
@@ -165,15 +167,15 @@ class PostgreSQL:
 
 
 class MySQL:
-    """Rows that a statement names one by one, each with its own values; for a unit of work that and a commit."""
+    """Rows that a statement names one by one, each with its own values; a unit of work is one such statement."""
 
-    in_one = False
+    in_one = True
 
     def __init__(self) -> None:
         self._texts: dict[Any, str] = {}
 
     @staticmethod
-    def _text(table: str, key: Sequence[tuple[statements.Statement, int]]) -> str:
+    def _text(table: str, key: Sequence[tuple[statements.Statement, int]], all_or_none: bool) -> str:
         columns: dict[str, int] = {}
         for statement, count in key:
             for name, _ in statement.columns:
@@ -184,9 +186,17 @@ class MySQL:
             return f"UPDATE {table} SET {changes} WHERE uuid = %s"  # noqa: S608
         cases = [
             f"{name} = CASE uuid {'WHEN %s THEN %s ' * count}{'' if count == total else f'ELSE {name} '}END"
+            if name != _SAME
+            else f"{name} = %s"
             for name, count in columns.items()
         ]
-        return f"UPDATE {table} SET {', '.join(cases)} WHERE uuid IN ({', '.join(['%s'] * total)})"  # noqa: S608
+        named = f"uuid IN ({', '.join(['%s'] * total)})"
+        condition = named
+        if all_or_none:
+            # The table that changes may not be counted directly.
+            counted = f"SELECT count(*) AS n FROM {table} WHERE {named}"  # noqa: S608
+            condition = f"{named} AND (SELECT n FROM ({counted}) AS found) = {total}"  # noqa: S608
+        return f"UPDATE {table} SET {', '.join(cases)} WHERE {condition}"  # noqa: S608
 
     @staticmethod
     def _parameters(part: Batches) -> list[Any]:
@@ -197,19 +207,28 @@ class MySQL:
                 uuid = row[-1]
                 uuids.append(uuid)
                 for (name, _), value in zip(statement.columns, row, strict=False):
-                    columns.setdefault(name, []).extend((uuid, value))
+                    if name == _SAME:
+                        columns[name] = [value]
+                    else:
+                        columns.setdefault(name, []).extend((uuid, value))
         if len(uuids) == 1:
-            return [values[1] for values in columns.values()] + uuids
+            return [values[-1] for values in columns.values()] + uuids
         return [value for values in columns.values() for value in values] + uuids
 
-    def _run(self, cursor: Any, part: Batches) -> int:
+    def _run(self, cursor: Any, part: Batches, all_or_none: bool) -> int:
         key = tuple([(statement, len(rows)) for statement, rows in part.items()])
-        text = self._texts.get(key)
+        text = self._texts.get((key, all_or_none))
         if text is None:
-            text = self._text(key[0][0].table, key)
+            text = self._text(key[0][0].table, key, all_or_none)
             if len(self._texts) < 1000:
-                self._texts[key] = text
-        cursor.execute(text, self._parameters(part))
+                self._texts[key, all_or_none] = text
+        parameters = self._parameters(part)
+        if all_or_none:
+            count = sum([number for _, number in key])
+            if count > 1:
+                # The uuids stand at the end, and are named once more.
+                parameters += parameters[-count:]
+        cursor.execute(text, parameters)
         return int(cursor.rowcount)
 
     def run_all(self, cursor: Any, statement: statements.Statement, rows: Sequence[Sequence[Any]]) -> int:
@@ -222,27 +241,19 @@ class MySQL:
             return int(cursor.rowcount)
         found = 0
         for i in range(0, len(rows), MYSQL_ROWS):
-            found += self._run(cursor, {statement: [list(row) for row in rows[i : i + MYSQL_ROWS]]})
+            found += self._run(cursor, {statement: [list(row) for row in rows[i : i + MYSQL_ROWS]]}, False)
         return found
 
-    def write(self, handle: Any, cursor: Any, batches: Batches) -> bool:
+    def write(self, _handle: Any, cursor: Any, batches: Batches) -> bool:
         """Writes a unit of work, with its commit; tells whether that was done, if not nothing was changed."""
         count = size = 0
         for rows in batches.values():
             count += len(rows)
             for row in rows:
                 size += _size(row)
-        if size >= LARGE:
+        if size >= LARGE or count > MYSQL_ROWS:
             return False
-        if count <= MYSQL_ROWS:
-            found = self._run(cursor, batches)
-        else:
-            found = sum(self.run_all(cursor, statement, rows) for statement, rows in batches.items())
-        if found != count:
-            handle.rollback()
-            return False
-        handle.commit()
-        return True
+        return self._run(cursor, batches, True) == count
 
 
 _POSTGRESQL = PostgreSQL()

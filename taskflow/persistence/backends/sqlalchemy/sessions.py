@@ -95,7 +95,11 @@ class Session:
     def _step_outside(self, outside: bool) -> None:
         """Leaves transactions to statements, or takes them back from them."""
         if self._outside is not outside:
-            self._handle.autocommit = self._outside = outside
+            if self._mysql:
+                self._handle.autocommit(outside)
+            else:
+                self._handle.autocommit = outside
+            self._outside = outside
 
     # -- transactions
 
