@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import retry as retries
 from taskflow import states
+from taskflow.engines.action_engine import plan as plans
 
 if TYPE_CHECKING:
     from taskflow import storage as storages
     from taskflow.engines.action_engine import layout as layouts
-    from taskflow.engines.action_engine import plan as plans
     from taskflow.engines.action_engine import recorder as recorders
 
 
@@ -91,6 +91,10 @@ class Resolver:
                 if innermost >= 0 and not self._defer_reverts:
                     return retries.REVERT, innermost
                 return retries.REVERT_ALL, -1
+            if self.plan.status[retry] == plans.IGNORED:
+                # It was passed over, so it has made no attempt that could have failed.
+                asking = retry
+                continue
             answer = self._ask(retry, asking, failure)
             if answer != retries.REVERT:
                 return answer, retry

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow import retry
+from taskflow import engines, retry, states, task
 from taskflow.deciders import Depth
+from taskflow.patterns import graph_flow, linear_flow
 
 
 class Asked:
@@ -350,3 +351,23 @@ class TestSuccessorsOfWhatIsIgnored:
         assert run.raised == ""
         assert run.starts == ["c"]
         assert run.state == "SUCCESS"
+
+
+class Fails(task.Task):
+    def execute(self):
+        raise ValueError(self.name)
+
+
+@pytest.mark.parametrize("around", [None, retry.AlwaysRevertAll, retry.AlwaysRevert])
+@pytest.mark.parametrize("passed_over", [retry.AlwaysRevert, retry.AlwaysRevertAll, retry.Times])
+def test_a_retry_that_was_passed_over_is_not_asked_about_what_it_governs(passed_over, around):
+    inner = linear_flow.Flow("inner", retry=passed_over(name="r")).add(Fails("broken"))
+    before = task.FunctorTask(lambda: 1, name="before")
+    flow = graph_flow.Flow("f", retry=around(name="around") if around else None).add(before, inner)
+    flow.link(before, inner, decider=lambda history: False, decider_depth=Depth.ATOM)
+    engine = engines.load(flow)
+    with pytest.raises(ValueError, match="broken"):
+        engine.run()
+    assert engine.storage.get_flow_state() == states.REVERTED
+    found = {name: engine.storage.get_atom_state(name) for name in ("before", "broken", "r")}
+    assert found == {"before": states.REVERTED, "broken": states.REVERTED, "r": states.IGNORE}
