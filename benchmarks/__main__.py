@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import sys
 import time
@@ -20,8 +19,7 @@ from benchmarks import plan, plot, processes, reference, report, running
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Outside of this folder: what is there is somebody else's.
-CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "taskflow-benchmarks"
+CACHE = reference.CACHE
 RESULTS = processes.FOLDER / "results"
 FIGURES = processes.TOP / "docs" / "figures"
 
@@ -62,7 +60,7 @@ def find_reference(said: argparse.Namespace) -> pathlib.Path | None:
         return None
     if said.reference:
         return pathlib.Path(said.reference)
-    python, why = reference.prepare(CACHE)
+    python, why = reference.prepare()
     if python is None:
         print(f"benchmarks: going on without the published library, which could not be installed:\n{why}", flush=True)
     return python

@@ -220,10 +220,9 @@ def _table(found: dict[str, dict[str, float]], size: int) -> Iterator[str]:
 
 
 def _reference() -> str:
-    from benchmarks import __main__ as main_program
     from benchmarks import reference
 
-    python, why = reference.prepare(main_program.CACHE, "stores", DRIVERS)
+    python, why = reference.prepare(name="stores", drivers=DRIVERS)
     if python is None:
         print(f"Without the published library: {why}")
     return str(python or "")

@@ -149,8 +149,7 @@ def test_by_steps(backend):
     engine = engines.load(flow, backend=backend)
     seen = []
     with pytest.raises(exc.StorageFailure, match="task 'b'"):
-        for state in engine.run_iter():
-            seen.append((state, stored(backend, engine)[1]["b"]))
+        seen.extend((state, stored(backend, engine)[1]["b"]) for state in engine.run_iter())
     assert log == ["a", "b", ("b", "Failure"), ("a", 1)]
     assert (states.ANALYZING, states.SUCCESS) not in seen
 

@@ -110,20 +110,34 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     library.close()
 
 
-def _reference() -> Any:
+def _load_reference() -> Any:
+    # The folder of benchmarks is not a package that is installed.
     spec = importlib.util.spec_from_file_location("interchange_reference", TOP / "benchmarks" / "reference.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+reference = _load_reference()
+environment = reference.Environment("interchange", DRIVERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives the first run the time that an installation takes."""
+    if not environment.is_ready:
+        for item in items:
+            if item.path.is_relative_to(HERE):
+                item.add_marker(pytest.mark.timeout(3 * reference.PATIENCE))
+
+
 @pytest.fixture(scope="session")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     """The published package, in an environment of its own that is kept for later runs."""
-    reference = _reference()
-    python, why = reference.prepare(TOP / ".bench", "interchange", DRIVERS)
-    if python is None:
-        pytest.skip(f"TaskFlow {reference.VERSION} could not be installed: {why}")
+    try:
+        python = environment.prepare()
+    except reference.NotInstalled as e:
+        say = pytest.skip if e.unreachable else pytest.fail
+        say(f"TaskFlow {reference.VERSION} is not there to compare with and could not be installed: {e}")
     library = Library("theirs", python, tmp_path_factory.mktemp("theirs"), None)
     assert library.about["version"] == reference.VERSION
     assert pathlib.Path(library.about["file"]).is_relative_to(python.parent.parent)

@@ -87,7 +87,7 @@ def test_failures_with_any_arguments_are_stored(libraries, places, raises):
         assert atoms_of(other.look(libraries["ours"]), "undoes")["three"]["state"] == "RUNNING"
         assert other.leg(libraries["ours"], "go_on")["state"] == "REVERTED"
         assert [line[:2] for line in other.last if line[0] == "reverting"] == [
-            ["reverting", name] for name in ("three", "two", "three", "two", "one")
+            ["reverting", name] for name in ("three", "two", "three", "two")
         ]
 
 

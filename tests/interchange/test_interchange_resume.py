@@ -94,7 +94,7 @@ def without_old_failures(lines):
 
 
 def without_resets(lines):
-    """What was written down, without atoms that were reset: 6.5 records them one after the other, this library at once."""
+    """What was written down, without atoms that were reset: 6.5 records them one by one, this library at once."""
     return [line for line in lines if line[0] != "event" or line[4] != "PENDING"]
 
 
@@ -112,11 +112,11 @@ def as_they_read(seen):
 
 
 def points_of(places, lines, writer):
-    """Where a library is stopped, and how: all kinds of backends and both libraries together take all parts of a run."""
+    """Where a library is stopped, and how: all backends and both libraries together take all parts of a run."""
     step = max(len(lines) // SHARES.get(places.kind, SHARE), 1)
     for stop in range((places.number * 2 + (writer == "theirs")) * step // 10, len(lines), step):
-        # 6.5 records one after the other which atoms are passed over, and executes the rest of them after a crash; and a
-        # failure before it asks what to do about it, which this library records together with the answer.
+        # 6.5 records one after the other which atoms are passed over, and executes the rest of them after a crash; and
+        # a failure before it asks what to do about it, which this library records together with the answer.
         while lines[stop][0] == "decide" or (lines[stop][0] == "event" and lines[stop][4] == "IGNORE"):
             stop += 1
         yield stop, HOWS[(stop + places.number) % 2]
@@ -147,7 +147,7 @@ def acts(lines):
 
 
 def relay(place, libraries, first, flow, how, stop, engine=None):
-    """Lets the libraries run a flow in turns, each until it is stopped, and returns the last answer and how many legs."""
+    """Lets the libraries run a flow in turns, each until it is stopped: the last answer, and how many legs it took."""
     name, given = flow
     leg = {"stop_at": stop, "how": how, **({"engine": engine} if engine else {})}
     answer = place.leg(libraries[first], "start", flow=name, given=given, **leg)

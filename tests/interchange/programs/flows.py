@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import uuid
 from typing import Any
@@ -15,7 +15,7 @@ from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 
 # Every kind of value that JSON knows.
 KINDS: dict[Any, Any] = {
-    "text": "zwölf \U0001f600 \x00 \x7f \" \\ \u2028",
+    "text": 'zwölf \U0001f600 \x00 \x7f " \\ \u2028',
     "numbers": [0, -1, 2**70, 0.1, -0.0, 1e300, 5e-324],
     "truths": [True, False, None],
     "nested": {"list": [[], [{}], [[["deep"]]]], "": "empty name"},
@@ -26,8 +26,8 @@ KINDS: dict[Any, Any] = {
 }
 # And what the encoder makes of others.
 CODED: dict[Any, Any] = {
-    "moment": datetime.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=datetime.UTC),
-    "day": datetime.date(2026, 1, 2),
+    "moment": dt.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=dt.UTC),
+    "day": dt.date(2026, 1, 2),
     "bytes": "bytes é".encode(),
     "id": uuid.UUID(int=7),
     "decimal": decimal.Decimal("1.50"),
@@ -249,7 +249,7 @@ RAISES = {"causes": _raise_odd, "coded": _raise_coded, "uncoded": _raise_uncoded
 
 
 def undoes(raises: str, stuck: bool) -> Any:
-    """A failure at the end, after which everything is undone."""
+    """A failure at the end, after which all that its retry governs is undone."""
     inner = linear_flow.Flow("tried", Times(2, "twice", provides="attempt"))
     inner.add(Step("two", [2], undoing_fails=stuck), Step("three", fails=True, raises=RAISES[raises]))
     return linear_flow.Flow("undoes").add(Step("one", ("one", 1)), inner, Step("never"))

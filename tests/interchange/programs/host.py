@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs what it is asked to in processes of their own that have one of the libraries loaded already.
 
-A request is a line of JSON, ``{"call": <module.function>, "arguments": [...], "answer": <file>}``; the process calls the
-function and writes what it returns into the file. The answer is a line with the code that the process ended with.
+A request is a line of JSON, ``{"call": <module.function>, "arguments": [...], "answer": <file>}``; the process calls
+the function and writes what it returns into the file. The answer is a line with the code that the process ended with.
 """
 
 from __future__ import annotations

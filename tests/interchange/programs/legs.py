@@ -97,25 +97,24 @@ def _meta(detail: Any) -> Any:
     return stage.describe(meta)
 
 
+_FIELDS = ("uuid", "state", "intention", "results", "failure", "revert_results", "revert_failure", "version")
+
+
 def _atom(detail: Any) -> dict[str, Any]:
-    seen = {
+    return {
         "type": models.atom_detail_type(detail),
-        **{
-            name: stage.describe(getattr(detail, name))
-            for name in (
-                "uuid", "state", "intention", "results", "failure", "revert_results", "revert_failure",
-                "version",
-            )
-        },
+        **{name: stage.describe(getattr(detail, name)) for name in _FIELDS},
         "meta": _meta(detail),
-    }  # fmt: skip
-    return seen
+    }
 
 
 def look(conf: dict[str, Any], leg: dict[str, Any]) -> dict[str, Any]:
     """Returns all that is stored, by names, as this library reads it."""
     seen: dict[str, Any] = {}
-    with contextlib.closing(backends.fetch(conf)) as backend, contextlib.closing(backend.get_connection()) as connection:
+    with (
+        contextlib.closing(backends.fetch(conf)) as backend,
+        contextlib.closing(backend.get_connection()) as connection,
+    ):
         for lazy_book in connection.get_logbooks(lazy=True):
             book = connection.get_logbook(lazy_book.uuid)
             entry = seen[book.name] = {

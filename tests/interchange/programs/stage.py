@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import signal
@@ -56,7 +56,7 @@ def describe(value: Any) -> Any:
         return {"a float": repr(value)}
     if value is None or isinstance(value, (str, bool, int)):
         return value
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         return {"a datetime": value.isoformat()}
     return {f"a {type(value).__name__}": "" if type(value).__repr__ is object.__repr__ else repr(value)}
 
