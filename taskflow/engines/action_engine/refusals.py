@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _UNDOING = (states.REVERTED, states.REVERT_FAILURE)
 _ENDED = (states.SUCCESS, states.FAILURE, *_UNDOING)
+
+# Characters of the reason that are kept in the failure.
+_MOST = 2_000
 _AS_BEFORE = {"state": states.PENDING}
 
 
@@ -65,11 +68,16 @@ def replaced(
     """
     detail, fields, _ = transition
     undone = fields["state"] in _UNDOING
+    reason = str(error)
+    cause: exc.StorageFailure | None = error
+    if len(reason) > _MOST:
+        # What shows the value, here or in a chain of causes, may be too large to be stored in its turn.
+        reason, cause = f"{reason[:_MOST]} ...", None
     what = f"the reversion of {kind}" if undone else kind
     try:
         raise exc.StorageFailure(
-            f"What came of {what} {detail.name!r} of flow {flow_name!r} can not be stored: {error}", cause=error
-        ) from error
+            f"What came of {what} {detail.name!r} of flow {flow_name!r} can not be stored: {reason}", cause=cause
+        ) from cause
     except exc.StorageFailure:
         failure = failures.Failure()
     changed = detail.outcome(states.REVERT_FAILURE if undone else states.FAILURE, failure)

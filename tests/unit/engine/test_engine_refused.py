@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import contextlib
+import json
 import threading
 import time
 
@@ -257,3 +258,23 @@ def test_a_failure_that_is_refused_as_well_ends_the_run(backend):
         engine.run()
     assert engine.storage.get_flow_state() == states.FAILURE
     assert backend.states(engine) == {"good": states.RUNNING}
+
+
+def test_the_failure_is_small_however_much_the_backend_says(backend):
+    class Refusing(impl_memory.Connection):
+        def write(self, flow_detail, changes, added=()):
+            for detail, fields in changes:
+                if fields.get("state") == states.SUCCESS and detail is not flow_detail:
+                    error = exc.StorageFailure("no" * 1_000_000)
+                    error.permanent, error.atom_uuid = True, detail.uuid
+                    raise error
+            return super().write(flow_detail, changes, added)
+
+    backend.get_connection = lambda: Refusing(backend)
+    engine = load(backend, Does("good"))
+    with pytest.raises(exc.StorageFailure, match="^What came of task 'good' of flow 'f' can not be stored: nono"):
+        engine.run()
+    with contextlib.closing(backend.get_connection()) as connection:
+        (stored,) = connection.get_flow_details(engine.storage.flow_uuid)
+    assert "nono" in stored.failure.exception_str
+    assert len(json.dumps(stored.failure.to_dict())) < 50_000
