@@ -240,12 +240,21 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Places:
     return Places("dir", tmp_path_factory.mktemp("folders"), None)
 
 
+def _places(request: pytest.FixtureRequest, folder: pathlib.Path) -> Places:
+    kind = request.param
+    return Places(kind, folder, None if kind in ("sqlite", "dir") else request.getfixturevalue(kind))
+
+
 @pytest.fixture(params=KINDS)
 def places(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Places:
     """Empty places, of each kind."""
-    kind = request.param
-    server = None if kind in ("sqlite", "dir") else request.getfixturevalue(kind)
-    return Places(kind, tmp_path, server)
+    return _places(request, tmp_path)
+
+
+@pytest.fixture(params=("sqlite", "dir"))
+def either(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Places:
+    """Empty places, one kind with tables and one with files: for what engines do, and backends only keep."""
+    return _places(request, tmp_path)
 
 
 def _differences(found: Any, expected: Any, path: str = "") -> Iterator[str]:

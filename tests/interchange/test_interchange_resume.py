@@ -18,8 +18,12 @@ FLOWS = {
 }
 OTHER = {"ours": "theirs", "theirs": "ours"}
 HOWS = ("kill", "suspend")
-# At how many points of each flow a library is stopped, for one kind of backend; other kinds take points in between.
+# What they leave is all kinds of records, or what engines do with the same ones.
+RECORDS = ("values", "tries", "undoes")
+DEEDS = ("decides", "can not be undone")
+# At how many points of each flow a library is stopped, for some kinds of backends; other kinds take points in between.
 SHARES = {"dir": 5}
+SHARES_OF_EITHER = {"dir": 9, "sqlite": 3}
 SHARE = 2
 
 
@@ -111,9 +115,9 @@ def as_they_read(seen):
     return seen
 
 
-def points_of(places, lines, writer):
+def points_of(places, lines, writer, shares):
     """Where a library is stopped, and how: all backends and both libraries together take all parts of a run."""
-    step = max(len(lines) // SHARES.get(places.kind, SHARE), 1)
+    step = max(len(lines) // shares.get(places.kind, SHARE), 1)
     for stop in range((places.number * 2 + (writer == "theirs")) * step // 10, len(lines), step):
         # 6.5 records one after the other which atoms are passed over, and executes the rest of them after a crash; and
         # a failure before it asks what to do about it, which this library records together with the answer.
@@ -122,11 +126,9 @@ def points_of(places, lines, writer):
         yield stop, HOWS[(stop + places.number) % 2]
 
 
-@pytest.mark.parametrize("flow", FLOWS)
-@pytest.mark.parametrize("writer", OTHER)
-def test_goes_on_as_with_records_of_its_own(runs, places, differences, writer, flow):
+def goes_on(runs, places, differences, writer, flow, shares):
     reader = OTHER[writer]
-    for stop, how in points_of(places, runs.whole(writer, flow), writer):
+    for stop, how in points_of(places, runs.whole(writer, flow), writer, shares):
         expected = runs.pure(reader, flow, stop, how)
         found = runs.run(places.new(), writer, flow, stop, how, reader)
         parts = {
@@ -139,6 +141,18 @@ def test_goes_on_as_with_records_of_its_own(runs, places, differences, writer, f
         }
         different = [f"{name}{where}" for name, part in parts.items() for where in differences(*part)]
         assert not different, f"{how} at point {stop}, {found['written'][-1][:5]}"
+
+
+@pytest.mark.parametrize("flow", RECORDS)
+@pytest.mark.parametrize("writer", OTHER)
+def test_goes_on_as_with_records_of_its_own(runs, places, differences, writer, flow):
+    goes_on(runs, places, differences, writer, flow, SHARES)
+
+
+@pytest.mark.parametrize("flow", DEEDS)
+@pytest.mark.parametrize("writer", OTHER)
+def test_goes_on_as_it_does_itself(runs, either, differences, writer, flow):
+    goes_on(runs, either, differences, writer, flow, SHARES_OF_EITHER)
 
 
 def acts(lines):
@@ -166,8 +180,7 @@ FINAL = ("SUCCESS", "FAILURE", "REVERTED")
 RELAYS = {"values": (8, 4), "decides": (7, 3), "undoes": (10, 5), "can not be undone": (8, 3)}
 
 
-@pytest.mark.parametrize(("flow", "first"), [(flow, list(OTHER)[n % 2]) for n, flow in enumerate(RELAYS)])
-def test_take_turns_until_the_end(runs, places, libraries, flow, first):
+def take_turns(runs, places, libraries, flow, first):
     stop, legs = RELAYS[flow]
     # Each kind of backend has killed and suspended flows of both libraries.
     how = HOWS[(places.number + len(flow)) % 2]
@@ -186,6 +199,16 @@ def test_take_turns_until_the_end(runs, places, libraries, flow, first):
         assert again.total() <= 2 * (number - 1)
     seen = {name: place.look(library) for name, library in libraries.items()}
     assert seen["theirs"] == as_they_read(seen["ours"])
+
+
+@pytest.mark.parametrize(("flow", "first"), [("values", "ours"), ("undoes", "theirs")])
+def test_take_turns_until_the_end(runs, places, libraries, flow, first):
+    take_turns(runs, places, libraries, flow, first)
+
+
+@pytest.mark.parametrize(("flow", "first"), [("decides", "theirs"), ("can not be undone", "ours")])
+def test_take_turns_in_all_that_engines_do(runs, either, libraries, flow, first):
+    take_turns(runs, either, libraries, flow, first)
 
 
 THREADS = {"engine": "parallel", "executor": "threads", "max_workers": 2, "inject_transient": False}
