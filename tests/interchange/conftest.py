@@ -257,6 +257,12 @@ def either(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Places:
     return _places(request, tmp_path)
 
 
+@pytest.fixture(params=("dir", "zookeeper"))
+def files(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Places:
+    """Empty places, of the kinds that keep whole records as text."""
+    return _places(request, tmp_path)
+
+
 def _differences(found: Any, expected: Any, path: str = "") -> Iterator[str]:
     if isinstance(found, dict) and isinstance(expected, dict):
         for key in sorted(found.keys() | expected.keys()):

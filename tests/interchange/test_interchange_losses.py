@@ -125,6 +125,8 @@ def test_values_that_are_encoded_are_read_alike(libraries, places, differences):
 def test_injected_values_that_were_never_filled_in(libraries, places):
     place = places.new()
     libraries["theirs"].call("defects.empty_injector", place.conf)
+    # 6.5 does not get as far as running it.
+    assert libraries["theirs"].call("defects.prepare", place.conf) == "AttributeError"
     assert place.leg(libraries["ours"], "go_on")["state"] == "SUCCESS"
     seen = {name: place.look(library) for name, library in libraries.items()}
     assert seen["ours"] == seen["theirs"]
@@ -191,9 +193,11 @@ def test_books_of_ours_are_removed_by_the_other(libraries, places, remove):
     libraries["theirs"].call(f"defects.{remove}", place.conf)
     assert libraries["ours"].call("defects.names", place.conf) == []
     if places.kind == "sqlite":
-        # Flows and atoms stay in the file, where no foreign key is enforced; clearing it again takes them away.
+        # Flows and atoms stay in the file, where no foreign key is enforced, and are in the way of 6.5; clearing it
+        # again takes them away.
         path = pathlib.Path(place.conf["connection"].removeprefix("sqlite:///"))
         assert rows_in(path) == {"logbooks": 0, "flowdetails": 1, "atomdetails": 1}
+        assert libraries["theirs"].call("defects.save_again", place.conf) != "SUSPENDED"
         libraries["ours"].call("defects.clear", place.conf)
         assert rows_in(path) == {"logbooks": 0, "flowdetails": 0, "atomdetails": 0}
     assert libraries["ours"].call("defects.save_again", place.conf) == "SUSPENDED"
@@ -224,3 +228,33 @@ def test_looking_by_ours_leaves_nothing_for_the_other(libraries, places):
     libraries["theirs"].call("defects.save", place.conf)
     assert libraries["ours"].call("defects.look_up", place.conf, "nowhere") == "NotFound"
     assert libraries["theirs"].call("defects.names", place.conf) == [BOOK]
+
+
+@pytest.mark.parametrize("writer", ["ours", "theirs"])
+def test_times_of_fixed_zones(libraries, files, writer):
+    place = files.new()
+    libraries[writer].call("defects.save_far_away", place.conf)
+    assert place.look(libraries["ours"])["far"]["created"] == {"a datetime": "2026-01-02T03:04:05.000006+05:30"}
+    # 6.5 can not read what it wrote.
+    assert libraries["theirs"].call("defects.names", place.conf) != ["far"]
+
+
+def test_records_survive_a_disk_that_is_full(libraries, folders):
+    left = {}
+    for name, library in libraries.items():
+        place = folders.new()
+        library.call("defects.save", place.conf)
+        assert library.call("defects.fill", place.conf, "an-atom") == "StorageFailure"
+        left[name] = {reader: read.call("defects.atom", place.conf, "an-atom") for reader, read in libraries.items()}
+    assert left["ours"] == {"ours": None, "theirs": None}
+    # 6.5 wrote over what there was.
+    assert left["theirs"] == {"ours": "StorageFailure", "theirs": "StorageFailure"}
+
+
+def test_changes_within_one_tick_of_the_clock_are_seen(libraries, folders):
+    seen = {}
+    for name, library in libraries.items():
+        place = folders.new()
+        library.call("defects.save", place.conf)
+        seen[name] = library.call("defects.read_again", place.conf, "an-atom")
+    assert seen == {"ours": [None, "SUCCESS"], "theirs": [None, None]}
