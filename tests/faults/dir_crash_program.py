@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is left in a folder when a process dies at each single thing that it does to a file?
 
-Run as ``python -m dir_crash_program <folder> <scenario>``. For every n, a process is forked that does the scenario's
-work and dies at its n-th change of a file, and another one that goes on from what is there. Prints one JSON line for
-each n, the last of them for the n that was never reached.
+Run as ``python -m dir_crash_program <folder> <scenario> <fsync>``. For every n, a process is forked that does the
+scenario's work and dies at its n-th change of a file, and another one that goes on from what is there. Prints one JSON
+line for each n, the last of them for the n that was never reached.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from taskflow.persistence import backends, models
 
 BOOK, FLOW = "0b9a2d54-5f0c-4a6e-8a52-6d3c1d6c9f01", "0b9a2d54-5f0c-4a6e-8a52-6d3c1d6c9f02"
 TASKS = ["a", "b", "c"]
-CHANGES = ("replace", "symlink", "mkdir", "write", "rename", "unlink", "rmdir")
+CHANGES = ("replace", "symlink", "mkdir", "write", "pwrite", "rename", "unlink", "rmdir")
+# In bytes: so much is written whole or not at all, to a page in memory as to a disk.
+SECTOR = 512
 real = {name: getattr(os, name) for name in CHANGES}
 
 
@@ -60,7 +62,7 @@ def build(scenario: str, log: str) -> Any:
 
 
 def connect(folder: str) -> Any:
-    backend = backends.fetch({"connection": "dir", "path": f"{folder}/records", "fsync": False})
+    backend = backends.fetch({"connection": "dir", "path": f"{folder}/records", "fsync": sys.argv[3]})
     connection = backend.get_connection()
     connection.upgrade()
     return backend, connection
@@ -99,9 +101,9 @@ def die_at(n: int) -> None:
             nonlocal count
             count += 1
             if count == n:
-                if name == "write":
+                if name == "write" or (name == "pwrite" and len(args[1]) > SECTOR):
                     # Half of it got there.
-                    real["write"](args[0], bytes(args[1])[: len(args[1]) // 2])
+                    real[name](args[0], bytes(args[1])[: len(args[1]) // 2], *args[2:])
                 os._exit(9)
             return real[name](*args, **kwargs)
 
@@ -164,7 +166,7 @@ def crash(folder: str, scenario: str, n: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    top, scenario = sys.argv[1:]
+    top, scenario, _ = sys.argv[1:]
     # Everything is imported before the first fork.
     real["mkdir"](f"{top}/warm")
     work(f"{top}/warm", scenario)

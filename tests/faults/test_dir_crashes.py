@@ -23,9 +23,9 @@ def folder():
         yield folder
 
 
-def crashes(folder, scenario):
+def crashes(folder, scenario, fsync="yes"):
     """Every crash that is possible: what it left, and what came of going on."""
-    program = [sys.executable, "-m", "dir_crash_program", folder, scenario]
+    program = [sys.executable, "-m", "dir_crash_program", folder, scenario, fsync]
     done = subprocess.run(program, cwd=HERE, capture_output=True, text=True, timeout=110)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -34,9 +34,11 @@ def crashes(folder, scenario):
     return lines
 
 
-@pytest.mark.parametrize("scenario", ["run", "revert", "retry", "nested"])
-def test_a_flow_is_gone_on_with_after_every_crash(folder, scenario):
-    lines = crashes(folder, scenario)
+@pytest.mark.parametrize(
+    ("scenario", "fsync"), [("run", "yes"), ("revert", "yes"), ("retry", "yes"), ("nested", "yes"), ("run", "no")]
+)
+def test_a_flow_is_gone_on_with_after_every_crash(folder, scenario, fsync):
+    lines = crashes(folder, scenario, fsync)
     assert len(lines) > 40
     undisturbed = collections.Counter(lines[-1]["log"])
     kinds = {"execute": {"SUCCESS"}, "revert": {"REVERTED"}}
@@ -60,8 +62,9 @@ def test_a_flow_is_gone_on_with_after_every_crash(folder, scenario):
             assert set(states[: states.index("RUNNING")]) <= {"SUCCESS"}, line
 
 
-def test_a_book_is_destroyed_after_every_crash(folder):
-    lines = crashes(folder, "destroy")
+@pytest.mark.parametrize("fsync", ["yes", "no"])
+def test_a_book_is_destroyed_after_every_crash(folder, fsync):
+    lines = crashes(folder, "destroy", fsync)
     assert len(lines) > 10
     for line in lines:
         assert line["records"] == {}, line

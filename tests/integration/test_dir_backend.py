@@ -17,7 +17,7 @@ from taskflow import engines, states, task
 from taskflow import exceptions as exc
 from taskflow.patterns import linear_flow
 from taskflow.persistence import backends, models
-from taskflow.persistence.backends import impl_dir
+from taskflow.persistence.backends import dir_files, impl_dir
 from taskflow.types import failure as ft
 
 
@@ -301,15 +301,15 @@ def test_only_what_changes_is_written(root, connection, book):
     assert {file.parent.name for file in after if stamps()[file] != after[file]} == {"F"}
 
 
-@pytest.mark.parametrize("failing", range(12))
+@pytest.mark.parametrize("failing", range(11))
 def test_a_write_that_breaks_off_leaves_whole_files(root, connection, book, failing, monkeypatch):
     class Killed(BaseException):
         pass
 
     calls = []
 
-    def counted(name):
-        real = getattr(os, name)
+    def counted(module, name):
+        real = getattr(module, name)
 
         def call(*args, **kwargs):
             calls.append(name)
@@ -322,9 +322,10 @@ def test_a_write_that_breaks_off_leaves_whole_files(root, connection, book, fail
     flow_detail = book.find("F")
     changes = [(flow_detail.find(uuid), {"results": f"new {uuid}" * 50}) for uuid in "TU"]
     with monkeypatch.context() as patched:
-        for name in ("write", "fsync", "replace"):
-            patched.setattr(os, name, counted(name))
-        with pytest.raises(Killed) if failing < 8 else pytest.MonkeyPatch.context():
+        for name in ("write", "pwrite", "fsync", "replace"):
+            patched.setattr(os, name, counted(os, name))
+        patched.setattr(dir_files, "sync_data", counted(dir_files, "sync_data"))
+        with pytest.raises(Killed):
             connection.write(flow_detail, changes)
     values = [connection.get_atom_details(uuid).results for uuid in "TU"]
     # In their order: the second is new only if the first is.
@@ -335,47 +336,82 @@ def test_a_write_that_breaks_off_leaves_whole_files(root, connection, book, fail
     assert not list(root.rglob(".metadata.new"))
 
 
-def test_everything_is_on_the_disk_in_the_right_order(root, connection, book, monkeypatch):
-    """Data before the name that leads to it, names before the call returns, and no file before an earlier one."""
+@pytest.fixture
+def steps(monkeypatch):
+    """What is done to files, in its order: names of calls with the paths that they are about."""
     steps = []
 
-    def noted(name, what):
-        real = getattr(os, name)
+    def noted(module, name, what):
+        real = getattr(module, name)
 
         def call(*args, **kwargs):
             steps.append((name, what(*args)))
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(os, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    def opened(descriptor):
+    def opened(descriptor, *_):
         return pathlib.Path(f"/proc/self/fd/{descriptor}").readlink()
 
-    flow_detail = book.find("F")
-    noted("fsync", opened)
-    noted("replace", lambda _, target: pathlib.Path(target))
-    noted("symlink", lambda _, target: pathlib.Path(target))
-    changes = [(flow_detail, {"state": states.SUCCESS}), *((flow_detail.find(u), {"state": "S"}) for u in "UT")]
-    connection.write(flow_detail, changes, [models.TaskDetail("n", "N")])
-    folders = [root / name for name in ("atom_details/U", "atom_details/T", "flow_details/F")]
-    new = root / "atom_details" / "N"
-    assert [path for name, path in steps if name == "replace"] == [
-        *(folder / "metadata" for folder in (*folders[:2], new, folders[2]))
-    ]
-    for folder in (*folders, new):
+    noted(os, "write", opened)
+    noted(os, "pwrite", opened)
+    noted(os, "fsync", opened)
+    noted(dir_files, "sync_data", opened)
+    noted(os, "replace", lambda _, target: pathlib.Path(target))
+    noted(os, "symlink", lambda _, target: pathlib.Path(target))
+    return steps
+
+
+def test_everything_that_is_made_is_on_the_disk_in_the_right_order(root, connection, steps):
+    """Data before the name that leads to it, names before the call returns, and no file before an earlier one."""
+    book, flow_detail = models.LogBook("b", "B"), models.FlowDetail("f", "F")
+    book.add(flow_detail)
+    flow_detail.add(models.TaskDetail("t", "T"))
+    connection.save_logbook(book)
+    folders = [root / name for name in ("atom_details/T", "flow_details/F", "books/B")]
+    assert [path for name, path in steps if name == "replace"] == [folder / "metadata" for folder in folders]
+    for folder in folders:
         order = [
             steps.index(("fsync", folder / ".metadata.new")),
             steps.index(("replace", folder / "metadata")),
             steps.index(("fsync", folder)),
         ]
         assert order == sorted(order)
-    link = steps.index(("symlink", root / "flow_details" / "F" / "N"))
+    link = steps.index(("symlink", root / "flow_details" / "F" / "T"))
     assert steps.index(("fsync", root / "atom_details")) < link
     assert ("fsync", root / "flow_details" / "F") in steps[link:]
+    assert ("fsync", root / "books" / "B") in steps[link:]
+
+
+def test_what_changes_is_in_the_journal_before_it_is_seen(root, connection, book, steps):
+    flow_detail, journal = book.find("F"), root / ".journal"
     steps.clear()
+    connection.write(flow_detail, [(flow_detail, {"state": "R"})], [models.TaskDetail("n", "N")])
+    # The first one makes the journal, and its name is on the disk before anything relies on it.
+    assert [each for each in steps if each[0] == "fsync"] == [("fsync", journal), ("fsync", root)]
+    assert steps.index(("fsync", root)) < steps.index(("sync_data", journal))
+    steps.clear()
+    changes = [(flow_detail, {"state": states.SUCCESS}), *((flow_detail.find(u), {"state": "S"}) for u in "UT")]
+    connection.write(flow_detail, changes, [models.TaskDetail("m", "M")])
+    folders = [root / name for name in ("atom_details/U", "atom_details/T", "atom_details/M", "flow_details/F")]
+    assert steps == [
+        *(("write", folder / ".metadata.new") for folder in folders),
+        ("pwrite", journal),
+        ("sync_data", journal),
+        *(("replace", folder / "metadata") for folder in folders),
+        ("symlink", root / "flow_details" / "F" / "M"),
+        ("pwrite", journal),
+    ]
+
+
+def test_without_syncing_there_is_no_journal(root, connection, book, steps):
     backend = backends.fetch({"connection": "dir", "path": str(root), "fsync": "no"})
+    flow_detail = book.find("F")
+    steps.clear()
     backend.get_connection().write(flow_detail, [(flow_detail, {"state": "T"})])
-    assert [name for name, _ in steps] == ["replace"]
+    assert [name for name, _ in steps] == ["write", "replace"]
+    backend.get_connection().write(flow_detail, [], [models.TaskDetail("n", "N")])
+    assert not (root / ".journal").exists()
 
 
 def test_links_come_after_what_they_lead_to(root, connection, monkeypatch):

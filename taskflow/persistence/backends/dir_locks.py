@@ -128,6 +128,11 @@ def place_of(root: str) -> Place:
         return place
 
 
+def take(descriptor: int) -> None:
+    """Waits for an open file, which nobody else is to have until this process closes it."""
+    _lock(descriptor, fcntl.LOCK_EX)
+
+
 def _renew() -> None:
     global _places_guard  # noqa: PLW0603 - whoever held it does not exist in a process that was forked
     _places_guard = threading.Lock()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How are records kept as files in a folder, so that no kill leaves half of one?
 
-What one transaction writes is put together in memory first. Then each file is written beside its place and brought to
-the disk, and only when that has been done for all of them they are moved over the old ones, one after the other. So
-whatever goes wrong while writing changes nothing, and a process that is killed between two moves leaves the first part
-of a unit:
+What one transaction writes is put together in memory first. Then each file is written beside its place, all of it is
+brought to the disk (in a journal, or as these files), and only then they are moved over the old ones, one after the
+other. So whatever goes wrong while writing changes nothing, and a process that is killed between two moves leaves the
+first part of a unit:
 
 * Atoms come in the order in which the engine names them: what ended before what begins. Otherwise a task could be
   recorded as running whose requirement is not recorded.
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import exceptions as exc
 from taskflow.persistence import path_based
-from taskflow.persistence.backends import dir_locks
+from taskflow.persistence.backends import dir_files, dir_journal, dir_locks
 from taskflow.utils import texts, uris
 
 if TYPE_CHECKING:
@@ -37,24 +37,15 @@ if TYPE_CHECKING:
 
     import fasteners
 
-METADATA = "metadata"
-
-# Written, and then moved over the old file. One name is enough since writers exclude each other, and what a killed one
-# left is overwritten by the next.
-_NEW = ".metadata.new"
+METADATA = dir_files.METADATA
 
 # Where books are while they are being removed.
 _REMOVED = ".removed"
 
-_RESERVED = frozenset((METADATA, dir_locks.LOCK, _NEW, os.curdir, os.pardir))
+_RESERVED = frozenset((METADATA, dir_locks.LOCK, dir_files.NEW, os.curdir, os.pardir))
 _ATOMS, _FLOWS, _BOOKS = "atom_details", "flow_details", "books"
+_FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 _TURN = {_ATOMS: 0, _FLOWS: 1, _BOOKS: 2}
-
-_WRITING = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC
-
-# How many files are written together at most; each of them is open meanwhile.
-_AT_ONCE = 64
-_begin_writing = getattr(os, "posix_fadvise", None)
 
 # A file that changed so shortly before it was read, in nanoseconds, may change again without a sign of it: clocks of
 # file systems tick slowly, and a new file gets the number of one that was just removed.
@@ -89,6 +80,8 @@ class DirBackend(path_based.PathBasedBackend):
         self.file_cache: MutableMapping[str, dict[str, Any]] = _cache(self._conf.get("max_cache_size"))
         self._cache_guard = threading.Lock()
         self._place = dir_locks.place_of(self._path)
+        self._journal = dir_journal.Journal(self._path, self._place)
+        self._unwritable = False
         self._lock: fasteners.ReaderWriterLock | None = None
         # What the transaction under way is to write, and the thread that it belongs to.
         self._unit: _Unit | None = None
@@ -174,6 +167,7 @@ class Connection(path_based.PathBasedConnection):
 
     def upgrade(self) -> None:
         """Makes the three folders where they are missing, and finishes what a killed process was removing."""
+        self._recover()
         super().upgrade()
         if os.path.isdir(os.path.join(self._backend.path, _REMOVED)):
             with self._transaction():
@@ -185,6 +179,7 @@ class Connection(path_based.PathBasedConnection):
         Raises:
             StorageFailure: one of them is not a folder.
         """
+        self._recover(reading=True)
         for path in self._folders:
             if not os.path.isdir(path):
                 error = RuntimeError(f"Missing the folder {path!r}; upgrade() makes it")
@@ -226,6 +221,22 @@ class Connection(path_based.PathBasedConnection):
         except Exception as e:
             raise exc.StorageFailure(f"The directory backend could not use {path!r}", cause=e) from e
 
+    def _recover(self, reading: bool = False) -> None:
+        """Brings the files up to date if the machine crashed; readers take them as they are where that is forbidden."""
+        backend = self._backend
+        journal = backend._journal
+        if journal.settled or (reading and backend._unwritable):
+            return
+        with self._reporting(journal.file), backend._alone():
+            try:
+                if not journal.settled and journal.needs_replay():
+                    with self._place.changing(backend.path, None):
+                        journal.replay()
+            except OSError as e:
+                if not reading or e.errno not in _FORBIDDEN:
+                    raise
+                backend._unwritable = True
+
     # -- reading
 
     def _current_unit(self) -> _Unit | None:
@@ -233,6 +244,7 @@ class Connection(path_based.PathBasedConnection):
         return unit if unit is not None and unit.owner == threading.get_ident() else None
 
     def _get_item(self, path: str) -> Any:
+        self._recover(reading=True)
         unit = self._current_unit()
         with self._reporting(path):
             text = unit.texts.get(path) if unit is not None else None
@@ -255,7 +267,7 @@ class Connection(path_based.PathBasedConnection):
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 about = os.fstat(descriptor)
-                data = _read_all(descriptor, about.st_size)
+                data = dir_files.read_all(descriptor, about.st_size)
             finally:
                 os.close(descriptor)
         text = data.decode(backend.encoding)
@@ -265,6 +277,7 @@ class Connection(path_based.PathBasedConnection):
         return text
 
     def _get_children(self, path: str) -> list[str]:
+        self._recover(reading=True)
         with self._reporting(path), os.scandir(path) as entries:
             if path == self.book_path:
                 # What has no metadata is no book (yet, or any more).
@@ -278,6 +291,7 @@ class Connection(path_based.PathBasedConnection):
     def _stamps(self, paths: Sequence[str]) -> list[path_based.Stamp | None]:
         import datetime as dt
 
+        self._recover(reading=True)
         stamps: list[path_based.Stamp | None] = []
         for path in paths:
             try:
@@ -304,6 +318,7 @@ class Connection(path_based.PathBasedConnection):
     @contextlib.contextmanager
     def _transaction(self, paths: Sequence[str] | None = None) -> Iterator[_Unit]:
         backend = self._backend
+        self._recover()
         with self._reporting(backend.path), backend._alone():
             if paths is None:
                 os.makedirs(backend.path, exist_ok=True)
@@ -315,81 +330,69 @@ class Connection(path_based.PathBasedConnection):
                     yield unit
                 finally:
                     backend._unit = None
-                self._write_files(unit.texts)
-                self._make_links(unit.links)
+                self._write_files(unit, paths is not None)
                 self._remove(unit.removed)
 
     def _transaction_on(self, paths: Sequence[str]) -> contextlib.AbstractContextManager[_Unit]:
         return self._transaction(paths)
 
-    def _write_files(self, texts: dict[str, str]) -> None:
+    def _write_files(self, unit: _Unit, existing: bool) -> None:
         backend = self._backend
         parents = self._folders
-        paths = sorted(texts, key=lambda path: parents.get(os.path.dirname(path), len(parents)))
+        paths = sorted(unit.texts, key=lambda path: parents.get(os.path.dirname(path), len(parents)))
+        contents = {path: unit.texts[path].encode(backend.encoding) for path in paths}
+        unit.links = {place: target for place, target in unit.links.items() if not os.path.islink(place)}
         made: list[str] = []
-        try:
-            for at in range(0, len(paths), _AT_ONCE):
-                self._write_beside({path: texts[path] for path in paths[at : at + _AT_ONCE]}, made)
-        except BaseException:
-            self._clean_up(paths, made)
-            raise
+        if backend.fsync and contents and self._fits_journal(unit, contents, existing):
+            times = dir_files.write_beside(contents, made, sync=False)
+            try:
+                with backend._journal.recording(contents, times, unit.links):
+                    self._move_files(paths)
+                    self._make_links(unit.links)
+            except BaseException:
+                dir_files.clean_up(paths, made)
+                raise
+            return
+        if not existing or backend.fsync:
+            # Without syncing, a file that has a newer time than its record in the journal is enough.
+            backend._journal.make_way(paths)
+        dir_files.write_beside(contents, made, backend.fsync)
+        self._move_files(paths)
+        self._sync([*paths, *dict.fromkeys(map(os.path.dirname, made))])
+        self._sync(self._make_links(unit.links))
+
+    def _fits_journal(self, unit: _Unit, contents: dict[str, bytes], existing: bool) -> bool:
+        """Tells whether a unit is small, and makes nothing but atoms of flows that are there."""
+        if unit.removed or sum(map(len, contents.values())) > dir_journal.LARGEST:
+            return False
+        if existing:
+            return True
+        linked = {
+            unit.links[place] for place in unit.links if os.path.dirname(os.path.dirname(place)) == self.flow_path
+        }
+        return len(unit.links) == len(linked) and all(
+            os.path.exists(f"{path}/{METADATA}")
+            for path in {*contents, *map(os.path.dirname, unit.links)}
+            if path not in linked
+        )
+
+    def _move_files(self, paths: Sequence[str]) -> None:
+        backend = self._backend
         for path in paths:
-            file = os.path.join(path, METADATA)
+            file = f"{path}/{METADATA}"
             with self._place.writing(path):
-                os.replace(os.path.join(path, _NEW), file)
+                os.replace(f"{path}/{dir_files.NEW}", file)
             with backend._cache_guard:
                 backend.file_cache.pop(file, None)
-        self._sync([*paths, *dict.fromkeys(map(os.path.dirname, made))])
 
-    def _write_beside(self, texts: dict[str, str], made: list[str]) -> None:
-        """Writes new files beside the old ones.
-
-        Args:
-            texts: what they are to hold, by the folders of their records.
-            made: gets the folders that were not there.
-        """
-        opened: list[int] = []
-        try:
-            for path, text in texts.items():
-                new = os.path.join(path, _NEW)
-                try:
-                    descriptor = os.open(new, _WRITING, 0o666)
-                except FileNotFoundError:
-                    made.append(path)
-                    os.makedirs(path, exist_ok=True)
-                    descriptor = os.open(new, _WRITING, 0o666)
-                opened.append(descriptor)
-                data = text.encode(self._backend.encoding)
-                written = os.write(descriptor, data)
-                while written < len(data):
-                    written += os.write(descriptor, data[written:])
-            if self._backend.fsync:
-                if len(opened) > 1 and _begin_writing is not None:
-                    # All of them on their way before one is waited for: then they have most of the wait in common.
-                    for descriptor in opened:
-                        _begin_writing(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                for descriptor in opened:
-                    os.fsync(descriptor)
-        finally:
-            for descriptor in opened:
-                os.close(descriptor)
-
-    def _clean_up(self, begun: list[str], made: list[str]) -> None:
-        for path in begun:
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(path, _NEW))
-        for path in made:
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
-
-    def _make_links(self, links: dict[str, str]) -> None:
+    def _make_links(self, links: dict[str, str]) -> Iterable[str]:
+        """Makes links; returns the folders that they are in."""
         touched: dict[str, None] = {}
         # Links to atoms come before links to the flow that they belong to.
         for place in sorted(links, key=lambda path: path.startswith(self.book_path + os.sep)):
-            if not os.path.islink(place):
-                os.symlink(links[place], place)
-                touched[os.path.dirname(place)] = None
-        self._sync(touched)
+            os.symlink(links[place], place)
+            touched[os.path.dirname(place)] = None
+        return touched
 
     # -- removing
 
@@ -406,6 +409,9 @@ class Connection(path_based.PathBasedConnection):
             self._sync([removed, self.book_path, self._backend.path])
         self._delete([path for path in paths if path not in books])
         self._finish_removing()
+        if not self._folders.keys().isdisjoint(paths):
+            self._backend._journal.remove()
+            self._sync([self._backend.path])
 
     def _finish_removing(self) -> None:
         removed = os.path.join(self._backend.path, _REMOVED)
@@ -449,27 +455,9 @@ class Connection(path_based.PathBasedConnection):
 
     def _sync(self, folders: Iterable[str]) -> None:
         """Brings the names in folders to the disk; a folder that is gone has none."""
-        for folder in folders if self._backend.fsync else ():
-            try:
-                descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        if self._backend.fsync:
+            dir_files.sync_all(folders)
 
 
 def _stamp_of(about: os.stat_result) -> tuple[int, int, int, int]:
     return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino
-
-
-def _read_all(descriptor: int, size: int) -> bytes:
-    data = os.read(descriptor, size + 1)
-    if len(data) == size:
-        return data
-    parts = [data]
-    while data:
-        data = os.read(descriptor, 1 << 20)
-        parts.append(data)
-    return b"".join(parts)
