@@ -51,7 +51,10 @@ def _do(command: Sequence[str]) -> None:
         raise NotInstalled(f"{said}no end after {PATIENCE} seconds") from e
     if done.returncode:
         complaint = done.stderr.strip() or done.stdout.strip()
-        raise NotInstalled(f"{said}{complaint[-2000:]}", bool(_GAVE_UP.search(complaint)))
+        for line in complaint.splitlines():
+            if _GAVE_UP.search(line):
+                raise NotInstalled(f"{said}no index of packages can be reached: {line}", unreachable=True)
+        raise NotInstalled(f"{said}{complaint[-2000:]}")
 
 
 def _fill(folder: pathlib.Path, python: pathlib.Path, requirements: Sequence[str]) -> None:
