@@ -229,18 +229,22 @@ class Values(_basis.Basis):
         name = "one \U0001f600 name"
         for kind in ("book", "flow", "atom", "added"):
             fresh = _basis.Records()
-            target = {"book": fresh.book, "flow": fresh.flow, "atom": fresh.other}.get(kind)
-            if target is None:
-                target = models.TaskDetail(name, uuids.generate_uuid())
-            else:
-                target._name = name
+            added = models.TaskDetail("added", uuids.generate_uuid())
+            named: dict[str, models.LogBook | models.FlowDetail | models.AtomDetail] = {
+                "book": fresh.book,
+                "flow": fresh.flow,
+                "atom": fresh.other,
+                "added": added,
+            }
+            target = named[kind]
+            target._name = name
             self.without_parts_of_seconds(fresh.book)
             before = self.everything(connection)
             with self.subTest(kind):
                 try:
                     if kind == "added":
                         connection.write(
-                            records.flow, [(records.task, {"state": "SUCCESS"})], [models.TaskDetail("n", "N"), target]
+                            records.flow, [(records.task, {"state": "SUCCESS"})], [models.TaskDetail("n", "N"), added]
                         )
                     else:
                         connection.save_logbook(fresh.book)
