@@ -18,10 +18,11 @@ from typing import Any
 from taskflow import engines, retry, task
 from taskflow.patterns import linear_flow, unordered_flow
 from taskflow.persistence import backends, models
+from taskflow.persistence.backends import dir_spares
 
 BOOK, FLOW = "0b9a2d54-5f0c-4a6e-8a52-6d3c1d6c9f01", "0b9a2d54-5f0c-4a6e-8a52-6d3c1d6c9f02"
 TASKS = ["a", "b", "c"]
-CHANGES = ("replace", "symlink", "mkdir", "write", "pwrite", "rename", "unlink", "rmdir")
+CHANGES = ("replace", "symlink", "link", "mkdir", "write", "pwrite", "ftruncate", "rename", "unlink", "rmdir")
 # In bytes: so much is written whole or not at all, to a page in memory as to a disk.
 SECTOR = 512
 real = {name: getattr(os, name) for name in CHANGES}
@@ -167,6 +168,8 @@ def crash(folder: str, scenario: str, n: int) -> dict[str, Any]:
 
 def main() -> None:
     top, scenario, _ = sys.argv[1:]
+    # So that even in a small flow files are used again.
+    dir_spares.TOGETHER = 2
     # Everything is imported before the first fork.
     real["mkdir"](f"{top}/warm")
     work(f"{top}/warm", scenario)

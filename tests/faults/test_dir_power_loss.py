@@ -3,7 +3,8 @@
 
 No machine is switched off here. While a flow runs, its folder is copied whenever a unit of work was recorded. Of such a
 moment, the disk is known to hold the journal as it was synced, and everything as it was before the run; of what was
-written since, each file may be there, may be as it was, or may have its name and nothing in it.
+written since, each file may be there, may be as it was, or may have its name and nothing in it, or, since files are
+used again, what another record had before.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from taskflow.persistence import backends, models
 from taskflow.persistence.backends import dir_journal, impl_dir
 
 ROOT = pathlib.Path("records")
+FATES = ["there", "before", "empty", "reused", "looks new"]
 BOOTS = [f"0f0f0f0f-0000-4000-8000-{number:012}" for number in range(2)]
 
 
@@ -151,7 +153,8 @@ def lose(run, moment, root, fates, journal=None):
         run: The run that the moment belongs to.
         moment: What the folder looked like.
         root: The folder to make.
-        fates: For each record that differs from what was there before, in turn: "there", "before" or "empty".
+        fates: For each record that differs from what was there before, in turn: "there", "before", "empty", or
+            "reused" and "looks new": the content of another record, with the time of that or of its own.
         journal: What the journal holds, if not that of the moment.
     """
     shutil.rmtree(root, ignore_errors=True)
@@ -174,8 +177,9 @@ def lose(run, moment, root, fates, journal=None):
         if what == "there":
             shutil.copy2(kept, path)
         else:
-            path.write_bytes(b"")
-            time = moment.time_of(name)
+            other = run.before.place / "flow_details/F/metadata"
+            path.write_bytes(b"" if what == "empty" else other.read_bytes())
+            time = other.stat().st_mtime_ns if what == "reused" else moment.time_of(name)
             os.utime(path, ns=(time, time))
     # Links lead to the folder that this is a copy of.
     for link in root.rglob("*"):
@@ -194,7 +198,7 @@ def lose(run, moment, root, fates, journal=None):
 def test_everything_that_was_recorded_is_there(runs, machine, tmp_path, make, place, data):
     run = runs[make]
     moment = run.moments[place % len(run.moments)]
-    fates = data.draw(st.lists(st.sampled_from(["there", "before", "empty"]), min_size=80, max_size=80))
+    fates = data.draw(st.lists(st.sampled_from(FATES), min_size=80, max_size=80))
     root = tmp_path / ROOT
     lose(run, moment, root, fates)
     machine()
@@ -204,7 +208,7 @@ def test_everything_that_was_recorded_is_there(runs, machine, tmp_path, make, pl
 
 
 @pytest.mark.parametrize("make", [tries, undoes])
-@pytest.mark.parametrize("fate", ["before", "empty"])
+@pytest.mark.parametrize("fate", ["before", "empty", "reused"])
 def test_a_flow_goes_on_from_there(runs, machine, tmp_path, make, fate):
     run = runs[make]
     for moment, done in zip(run.moments, run.logs, strict=True):

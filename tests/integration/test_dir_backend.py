@@ -302,7 +302,7 @@ def test_only_what_changes_is_written(root, connection, book):
 
 
 @pytest.mark.parametrize("failing", range(11))
-def test_a_write_that_breaks_off_leaves_whole_files(root, connection, book, failing, monkeypatch):
+def test_a_write_that_breaks_off_leaves_whole_files(root, backend, connection, book, failing, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -334,6 +334,8 @@ def test_a_write_that_breaks_off_leaves_whole_files(root, connection, book, fail
     connection.write(flow_detail, changes)
     assert [connection.get_atom_details(uuid).results for uuid in "TU"] == ["new T" * 50, "new U" * 50]
     assert not list(root.rglob(".metadata.new"))
+    backend.close()
+    assert not (root / ".spares").exists()
 
 
 @pytest.fixture
@@ -394,8 +396,8 @@ def test_what_changes_is_in_the_journal_before_it_is_seen(root, connection, book
     changes = [(flow_detail, {"state": states.SUCCESS}), *((flow_detail.find(u), {"state": "S"}) for u in "UT")]
     connection.write(flow_detail, changes, [models.TaskDetail("m", "M")])
     folders = [root / name for name in ("atom_details/U", "atom_details/T", "atom_details/M", "flow_details/F")]
-    assert steps == [
-        *(("write", folder / ".metadata.new") for folder in folders),
+    assert [(name, path.parent) for name, path in steps[:4]] == [("write", root / ".spares")] * 4
+    assert steps[4:] == [
         ("pwrite", journal),
         ("sync_data", journal),
         *(("replace", folder / "metadata") for folder in folders),
@@ -412,6 +414,7 @@ def test_without_syncing_there_is_no_journal(root, connection, book, steps):
     assert [name for name, _ in steps] == ["write", "replace"]
     backend.get_connection().write(flow_detail, [], [models.TaskDetail("n", "N")])
     assert not (root / ".journal").exists()
+    assert not (root / ".spares").exists()
 
 
 def test_links_come_after_what_they_lead_to(root, connection, monkeypatch):

@@ -48,8 +48,11 @@ def files(root):
         if path.is_symlink()
         else path.read_text(encoding="utf-8")
         for path in root.rglob("*")
-        # The folder's own lock and journal are nobody else's business.
-        if (path.is_symlink() or path.is_file()) and path.name != ".journal" and path != root / "lock"
+        # The folder's own lock, journal and spares are nobody else's business.
+        if (path.is_symlink() or path.is_file())
+        and path.name != ".journal"
+        and path != root / "lock"
+        and path.parent.name != ".spares"
     }
 
 

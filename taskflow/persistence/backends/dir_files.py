@@ -26,26 +26,21 @@ _begin_writing = getattr(os, "posix_fadvise", None)
 sync_data = getattr(os, "fdatasync", os.fsync)
 
 
-def write_beside(contents: Mapping[str, bytes], made: list[str], sync: bool) -> dict[str, int]:
+def write_beside(contents: Mapping[str, bytes], made: list[str], sync: bool) -> None:
     """Writes new files beside the old ones; if that fails, nothing is left of it.
 
     Args:
         contents: what they are to hold, by the folders of their records.
         made: gets the folders that were not there.
         sync: whether they have to be on the disk.
-
-    Returns:
-        When each was changed last by the clock of the file system, in nanoseconds.
     """
     paths = list(contents)
-    times: dict[str, int] = {}
     try:
         for at in range(0, len(paths), _AT_ONCE):
-            _write_some({path: contents[path] for path in paths[at : at + _AT_ONCE]}, made, sync, times)
+            _write_some({path: contents[path] for path in paths[at : at + _AT_ONCE]}, made, sync)
     except BaseException:
         clean_up(paths, made)
         raise
-    return times
 
 
 def clean_up(begun: Iterable[str], made: Iterable[str]) -> None:
@@ -58,7 +53,7 @@ def clean_up(begun: Iterable[str], made: Iterable[str]) -> None:
             os.rmdir(path)
 
 
-def _write_some(contents: dict[str, bytes], made: list[str], sync: bool, times: dict[str, int]) -> None:
+def _write_some(contents: dict[str, bytes], made: list[str], sync: bool) -> None:
     opened: list[int] = []
     try:
         for path, data in contents.items():
@@ -70,10 +65,7 @@ def _write_some(contents: dict[str, bytes], made: list[str], sync: bool, times: 
                 os.makedirs(path, exist_ok=True)
                 descriptor = os.open(new, _WRITING, 0o666)
             opened.append(descriptor)
-            written = os.write(descriptor, data)
-            while written < len(data):
-                written += os.write(descriptor, data[written:])
-            times[path] = os.fstat(descriptor).st_mtime_ns
+            write_all(descriptor, data)
         if sync:
             if len(opened) > 1 and _begin_writing is not None:
                 # All of them on their way before one is waited for: then they have most of the wait in common.
@@ -84,6 +76,18 @@ def _write_some(contents: dict[str, bytes], made: list[str], sync: bool, times: 
     finally:
         for descriptor in opened:
             os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes to a file, from where it stands.
+
+    Args:
+        descriptor: of the file.
+        data: all that is to be written.
+    """
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
 
 
 def sync_all(paths: Iterable[str]) -> None:

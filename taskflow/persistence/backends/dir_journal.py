@@ -30,7 +30,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from taskflow import exceptions as exc
-from taskflow.persistence.backends import dir_files, dir_locks
+from taskflow.persistence.backends import dir_files, dir_locks, dir_spares
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -66,6 +66,7 @@ class Journal:
         self._root = root
         self._place = place
         self.file = os.path.join(root, NAME)
+        self.spares = dir_spares.Spares(root)
         self._boot = _boot_of_machine()
         # Whether it is known that no crash of the machine left anything to do.
         self.settled = False
@@ -148,48 +149,61 @@ class Journal:
     # -- appending
 
     @contextlib.contextmanager
-    def recording(
-        self, contents: Mapping[str, bytes], times: Mapping[str, int], links: Mapping[str, str]
-    ) -> Iterator[None]:
+    def recording(self, contents: Mapping[str, bytes], links: Mapping[str, str]) -> Iterator[dict[str, str]]:
         """Records a unit; what is done in this context are the changes of its files, and cannot get lost any more.
 
         Args:
             contents: of items, by their paths, which exist or are the targets of links.
-            times: when the new files that are to replace theirs were changed, in nanoseconds.
             links: their targets, by their own paths.
+
+        Returns:
+            The file that is to replace that of each item, by the path of the item; see Spares.replace().
         """
         start = len(os.path.join(self._root, ""))
-        names = {path: path[start:] for path in contents}
-        form = (
-            [(names[path], times[path], len(data)) for path, data in contents.items()],
-            [(place[start:], target[start:]) for place, target in links.items()],
-        )
-        payload = b"".join((json.dumps(form).encode(), b"\n", *contents.values()))
+        names = [path[start:] for path in contents]
+        ends = [(place[start:], target[start:]) for place, target in links.items()]
         with self._opened(os.O_CREAT) as descriptor:
             boot = self._catch_up(descriptor)
-            size = _MARK.size + len(payload)
-            if boot is None:
-                self._make(descriptor)
-            elif self._unfinished or boot != self._boot or self._tail + size > FULL:
-                self._start_anew(descriptor)
-            at = self._tail
-            record = _MARK.pack(self._epoch, len(payload), zlib.crc32(payload), False) + payload
-            if at + size > self._size:
-                self._size = os.fstat(descriptor).st_size
-                if at + size > self._size:
-                    record = record.ljust(-(-(at + size) // GROWTH) * GROWTH - at, b"\0")
-            _write_at(descriptor, record, at)
-            self._tail = at + size
-            self._unfinished = True
-            for name in names.values():
-                self._files[name] = (0, b"")
-            for place, target in form[1]:
-                self._links[place] = target
-                self._parents.add(os.path.dirname(place))
-            dir_files.sync_data(descriptor)
-            yield
+            if self._unfinished:
+                # Whoever died left files that nobody else will use.
+                self.spares.clear()
+            new = self.spares.write(contents.values())
+            try:
+                files = [
+                    (name, time, len(data)) for name, (_, time), data in zip(names, new, contents.values(), strict=True)
+                ]
+                payload = b"".join((json.dumps((files, ends)).encode(), b"\n", *contents.values()))
+                at = self._append(descriptor, boot, payload)
+                for name in names:
+                    self._files[name] = (0, b"")
+                for place, target in ends:
+                    self._links[place] = target
+                    self._parents.add(os.path.dirname(place))
+                dir_files.sync_data(descriptor)
+                yield {path: file for path, (file, _) in zip(contents, new, strict=True)}
+            except BaseException:
+                self.spares.discard(file for file, _ in new)
+                raise
             os.pwrite(descriptor, b"\1", at + _DONE_AT)
             self._unfinished = False
+
+    def _append(self, descriptor: int, boot: bytes | None, payload: bytes) -> int:
+        """Appends a record, which is yet to be synced; returns where it begins."""
+        size = _MARK.size + len(payload)
+        if boot is None:
+            self._make(descriptor)
+        elif self._unfinished or boot != self._boot or self._tail + size > FULL:
+            self._start_anew(descriptor)
+        at = self._tail
+        record = _MARK.pack(self._epoch, len(payload), zlib.crc32(payload), False) + payload
+        if at + size > self._size:
+            self._size = os.fstat(descriptor).st_size
+            if at + size > self._size:
+                record = record.ljust(-(-(at + size) // GROWTH) * GROWTH - at, b"\0")
+        _write_at(descriptor, record, at)
+        self._tail = at + size
+        self._unfinished = True
+        return at
 
     def _make(self, descriptor: int) -> None:
         # Its name is on the disk before there is anything in it that others would rely on.
@@ -227,6 +241,18 @@ class Journal:
                     self._start_anew(descriptor)
         except FileNotFoundError:
             return
+
+    def tidy(self) -> None:
+        """Removes what processes that died left beside it."""
+        if os.path.isdir(self.spares.folder):
+            with contextlib.suppress(FileNotFoundError), self._opened():
+                self.spares.tidy()
+
+    def give_up(self) -> None:
+        """Removes what only this backend needs."""
+        if len(self.spares):
+            with contextlib.suppress(OSError), self._opened():
+                self.spares.give_up()
 
     def remove(self) -> None:
         """Removes it, as all that it speaks of is removed."""

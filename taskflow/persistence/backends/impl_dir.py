@@ -33,7 +33,7 @@ from taskflow.persistence.backends import dir_files, dir_journal, dir_locks
 from taskflow.utils import texts, uris
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 
     import fasteners
 
@@ -114,7 +114,9 @@ class DirBackend(path_based.PathBasedBackend):
         return Connection(self)
 
     def close(self) -> None:
-        """Does nothing: no file stays open."""
+        """Removes the files that were kept to be used again; the backend can still be used."""
+        with self._alone():
+            self._journal.give_up()
 
 
 def _path_in(address: Any) -> str | None:
@@ -169,6 +171,8 @@ class Connection(path_based.PathBasedConnection):
         """Makes the three folders where they are missing, and finishes what a killed process was removing."""
         self._recover()
         super().upgrade()
+        with self._reporting(self._backend.path), self._backend._alone():
+            self._backend._journal.tidy()
         if os.path.isdir(os.path.join(self._backend.path, _REMOVED)):
             with self._transaction():
                 pass
@@ -253,7 +257,18 @@ class Connection(path_based.PathBasedConnection):
                 raise ValueError(  # noqa: TRY004 - it is about the text
                     f"Expected a JSON object in {os.path.join(path, METADATA)!r}, found {type(item)}"
                 )
+            if self._backend._unwritable:
+                self._check_whose(path, item)
         return item
+
+    def _check_whose(self, path: str, item: dict[str, Any]) -> None:
+        # After a crash of the machine, a file that was used again can hold what it did before.
+        found = item.get("atom", item).get("uuid")
+        if found != os.path.basename(path):
+            raise exc.StorageFailure(
+                f"{os.path.join(path, METADATA)!r} holds the record of {found!r}: the machine crashed. Open the folder "
+                "once with the permission to write, so that what is recorded in its journal gets to its place"
+            )
 
     def _text_of(self, path: str) -> str:
         backend = self._backend
@@ -342,22 +357,17 @@ class Connection(path_based.PathBasedConnection):
         paths = sorted(unit.texts, key=lambda path: parents.get(os.path.dirname(path), len(parents)))
         contents = {path: unit.texts[path].encode(backend.encoding) for path in paths}
         unit.links = {place: target for place, target in unit.links.items() if not os.path.islink(place)}
-        made: list[str] = []
         if backend.fsync and contents and self._fits_journal(unit, contents, existing):
-            times = dir_files.write_beside(contents, made, sync=False)
-            try:
-                with backend._journal.recording(contents, times, unit.links):
-                    self._move_files(paths)
-                    self._make_links(unit.links)
-            except BaseException:
-                dir_files.clean_up(paths, made)
-                raise
+            with backend._journal.recording(contents, unit.links) as new:
+                self._move_files(new, backend._journal.spares.replace)
+                self._make_links(unit.links)
             return
         if not existing or backend.fsync:
             # Without syncing, a file that has a newer time than its record in the journal is enough.
             backend._journal.make_way(paths)
+        made: list[str] = []
         dir_files.write_beside(contents, made, backend.fsync)
-        self._move_files(paths)
+        self._move_files({path: f"{path}/{dir_files.NEW}" for path in paths}, os.replace)
         self._sync([*paths, *dict.fromkeys(map(os.path.dirname, made))])
         self._sync(self._make_links(unit.links))
 
@@ -376,12 +386,17 @@ class Connection(path_based.PathBasedConnection):
             if path not in linked
         )
 
-    def _move_files(self, paths: Sequence[str]) -> None:
+    def _move_files(self, new: dict[str, str], move: Callable[[str, str], None]) -> None:
         backend = self._backend
-        for path in paths:
+        for path, source in new.items():
             file = f"{path}/{METADATA}"
-            with self._place.writing(path):
-                os.replace(f"{path}/{dir_files.NEW}", file)
+            try:
+                with self._place.writing(path):
+                    move(source, file)
+            except FileNotFoundError:
+                os.makedirs(path, exist_ok=True)
+                with self._place.writing(path):
+                    move(source, file)
             with backend._cache_guard:
                 backend.file_cache.pop(file, None)
 
@@ -399,6 +414,8 @@ class Connection(path_based.PathBasedConnection):
     def _remove(self, paths: Sequence[str]) -> None:
         if not paths:
             return
+        # They may hold what is removed.
+        self._backend._journal.spares.clear()
         removed = os.path.join(self._backend.path, _REMOVED)
         books = [path for path in paths if os.path.dirname(path) == self.book_path and os.path.isdir(path)]
         if books:
