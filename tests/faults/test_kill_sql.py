@@ -208,6 +208,11 @@ def place(request, tmp_path):
 @pytest.mark.parametrize("kind", ["serial", "threads", "processes"])
 @pytest.mark.parametrize("fails", [False, True])
 def test_killed_flow_loses_and_repeats_nothing(tmp_path, nursery_of, place, kind, fails, rng):
+    kill_and_compare(tmp_path, nursery_of, place, kind, fails, rng)
+
+
+def kill_and_compare(tmp_path, nursery_of, place, kind, fails, rng):
+    """Kills processes that run a flow one after the other, and compares what they did and recorded in the end."""
     nursery = nursery_of("kill_sql_program", str(HERE), str(pathlib.Path(taskflow.__file__).parent.parent))
     life = Life(tmp_path, place, kind, fails, nursery)
     live(life, 4 if kind == "processes" else 8, rng)

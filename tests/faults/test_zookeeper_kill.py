@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import pathlib
-import random
 import sys
 
 import pytest
@@ -24,6 +23,7 @@ def _load(name):
 
 
 _kills = _load("test_kill_sql")
+rng = _kills.rng
 
 
 class Nodes(_kills.Folder):
@@ -45,11 +45,9 @@ class Nodes(_kills.Folder):
 
 @pytest.mark.parametrize("kind", ["serial", "threads", "processes"])
 @pytest.mark.parametrize("fails", [False, True])
-def test_killed_flow_loses_and_repeats_nothing(tmp_path, zookeeper, kind, fails):
-    seed = random.randrange(2**32)
-    print(f"seed of the kills: {seed}")
+def test_killed_flow_loses_and_repeats_nothing(tmp_path, nursery_of, zookeeper, kind, fails, rng):
     nodes = Nodes(zookeeper)
-    _kills.test_killed_flow_loses_and_repeats_nothing(tmp_path, nodes, kind, fails, random.Random(seed))
+    _kills.kill_and_compare(tmp_path, nursery_of, nodes, kind, fails, rng)
     # And nothing is there that belongs to nobody.
     with zookeeper.client() as client:
         flows = client.get_children(f"{nodes.path}/flow_details")
