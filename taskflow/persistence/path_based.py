@@ -299,8 +299,11 @@ class PathBasedConnection(base.Connection):
         raise exc.StorageFailure(msg)
 
     def _item_of(self, kind: str, folder: str, uuid: str) -> Any:
+        return self._item_at(self._join_path(folder, uuid), kind, uuid)
+
+    def _item_at(self, path: str, kind: str, uuid: str) -> Any:
         try:
-            item = self._get_item(self._join_path(folder, uuid))
+            item = self._get_item(path)
         except exc.NotFound as e:
             raise exc.NotFound(f"No {kind} with uuid {uuid!r} is stored", cause=e) from e
         if item is None:
@@ -506,21 +509,17 @@ class PathBasedConnection(base.Connection):
 
         See Connection.write() of the base module. Atom details that somebody else stored are not looked for.
         """
-        gathered = gather_changes(changes)
-        with (
-            self._transaction() if added else self._transaction_on([self._path_of(detail) for detail, _ in gathered])
-        ) as transaction:
+        gathered = [(self._path_of(detail), detail, fields) for detail, fields in gather_changes(changes)]
+        with self._transaction() if added else self._transaction_on([path for path, _, _ in gathered]) as transaction:
             items: list[tuple[str, Any]] = []
-            for detail, fields in gathered:
+            for path, detail, fields in gathered:
                 values = {field: stored_value(detail, field, value) for field, value in fields.items()}
-                if isinstance(detail, models.AtomDetail):
-                    item = self._item_of(f"detail of atom '{detail.name}'", self.atom_path, detail.uuid)
-                    new = {**item, "atom": {**item["atom"], **values}}
-                else:
-                    item = self._item_of(f"detail of flow '{detail.name}'", self.flow_path, detail.uuid)
-                    new = {**item, **values}
-                if not _same_form(new, item):
-                    items.append((self._path_of(detail), new))
+                kind = "atom" if isinstance(detail, models.AtomDetail) else "flow"
+                item = self._item_at(path, f"detail of {kind} '{detail.name}'", detail.uuid)
+                form = item["atom"] if kind == "atom" else item
+                if not all(field in form and _same_form(value, form[field]) for field, value in values.items()):
+                    new = {**form, **values}
+                    items.append((path, {**item, "atom": new} if kind == "atom" else new))
             if added:
                 self._item_of(f"detail of flow '{flow_detail.name}'", self.flow_path, flow_detail.uuid)
             for path, item in items:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import shutil
@@ -136,6 +137,40 @@ def test_where_there_are_no_hard_links_new_files_are_made(root, backend, monkeyp
         expected.update(change(backend, number))
     assert results(root) == expected
     assert spares(root) == []
+
+
+@pytest.mark.parametrize("number", [0, 3, 40])
+def test_a_part_of_the_records_may_be_in_another_file_system(root, backend, monkeypatch, number):
+    def replaced(source, target):
+        if pathlib.Path(source).parent != pathlib.Path(target).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(source))
+        real(source, target)
+
+    def linked(*_args, **_kwargs):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    real, expected = os.replace, {}
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replaced)
+        if number:
+            # Otherwise the files could be linked, but not moved.
+            patched.setattr(os, "link", linked)
+        for each in range(number, number + 40):
+            expected.update(change(backend, each))
+    assert results(root) == expected
+    assert spares(root) == []
+    # The time is the one that the journal has.
+    noted = {name: time for name, (time, _) in replayed(root).items()}
+    for uuid in UUIDS:
+        assert file_of(root, uuid).stat().st_mtime_ns == noted[f"atom_details/{uuid}"]
+
+
+def replayed(root):
+    """What the journal says of each item."""
+    journal = fetch(root)._journal
+    with journal._opened() as descriptor:
+        journal._catch_up(descriptor, contents=True)
+    return journal._files
 
 
 def test_others_may_remove_them(root, backend):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -88,6 +89,19 @@ def write_all(descriptor: int, data: bytes) -> None:
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, data[written:])
+
+
+def copy_over(source: str, file: str) -> None:
+    """Replaces a file by a copy of one from another file system, with its times; that one is gone then.
+
+    Args:
+        source: the one to copy.
+        file: the one to replace.
+    """
+    beside = f"{os.path.dirname(file)}/{NEW}"
+    shutil.copy2(source, beside)
+    os.replace(beside, file)
+    os.unlink(source)
 
 
 def sync_all(paths: Iterable[str]) -> None:

@@ -83,6 +83,14 @@ class Place:
             finally:
                 os.close(descriptor)
 
+    def holds(self, folder: str) -> bool:
+        """Tells the thread whose turn it is whether it has a record for itself; then the guard is enough.
+
+        Args:
+            folder: that of the record.
+        """
+        return folder in self._held
+
     @contextlib.contextmanager
     def changing(self, root: str, folders: Sequence[str] | None) -> Iterator[None]:
         """Keeps other transactions away, in the thread whose turn it is.
@@ -144,7 +152,7 @@ os.register_at_fork(after_in_child=_renew)
 
 
 def _open(folder: str) -> int:
-    return os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    return os.open(f"{folder}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
 def _lock(descriptor: int, kind: int, start: int | None = None) -> None:

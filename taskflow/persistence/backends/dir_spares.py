@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """How do records get new files where making a file is slow?
 
-A file system looks long for the place of a new file where many were just removed, as they are if each change replaces
-a file (ext4 looks at every one that was freed in the last minutes: some hundred microseconds); and it writes out at
-once what has no place on the disk yet when that is moved over another file. So a file that is replaced is kept, and
-becomes one of the next new files: it has both places already.
+A file system writes out at once what has no place on the disk yet when that is moved over another file; and some look
+long for the place of a new file where many were just removed, as they are if each change replaces a file (ext4 without
+a journal looks at every one that was freed in the last minutes: some hundred microseconds). So a file that is replaced
+is kept, and becomes one of the next new files: it has both places already.
 
 A machine that crashes must not find a record's name leading to a file that has become another record's. So a spare is
 written to only if
 
-* the folder that its name was replaced in has been synced, so that the name leads to the new file for good, and
-* it has no other name: a backup may be made of hard links; and
+* the folder that its name was replaced in has been synced, so that the name leads to the new file for good;
+* it has no other name: a backup may be made of hard links;
 * a new file would have the same owner and permissions.
 
 It belongs to the process that replaced it. Whatever is found here may be removed by anybody who has the lock of the
@@ -20,6 +20,7 @@ journal or of the folder; then new files are made.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -151,10 +152,14 @@ class Spares:
                 kept = None
         try:
             os.replace(new, file)
-        except BaseException:
+        except BaseException as e:
             if kept is not None:
                 self.discard([kept])
-            raise
+            if not isinstance(e, OSError) or e.errno != errno.EXDEV:
+                raise
+            # Somebody put a part of the records somewhere else.
+            dir_files.copy_over(new, file)
+            kept = None
         if kept is not None:
             self._waiting[kept] = os.path.dirname(file)
 

@@ -25,7 +25,7 @@ import os
 import shutil
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskflow import exceptions as exc
 from taskflow.persistence import path_based
@@ -46,6 +46,9 @@ _RESERVED = frozenset((METADATA, dir_locks.LOCK, dir_files.NEW, os.curdir, os.pa
 _ATOMS, _FLOWS, _BOOKS = "atom_details", "flow_details", "books"
 _FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 _TURN = {_ATOMS: 0, _FLOWS: 1, _BOOKS: 2}
+
+# How many paths a connection remembers.
+_KNOWN = 4096
 
 # A file that changed so shortly before it was read, in nanoseconds, may change again without a sign of it: clocks of
 # file systems tick slowly, and a new file gets the number of one that was just removed.
@@ -165,6 +168,8 @@ class Connection(path_based.PathBasedConnection):
         self._tops: dict[tuple[str, ...], str] = {
             (backend.path, name): os.path.join(backend.path, name) for name in _TURN
         }
+        # Paths that were asked for lately, by their parts.
+        self._known = dict(self._tops)
         self._folders = {os.path.join(backend.path, name): turn for name, turn in _TURN.items()}
 
     def upgrade(self) -> None:
@@ -193,7 +198,7 @@ class Connection(path_based.PathBasedConnection):
     # -- paths
 
     def _join_path(self, *parts: str) -> str:
-        known = self._tops.get(parts)
+        known = self._known.get(parts)
         if known is not None:
             return known
         for name in parts[1:]:
@@ -204,7 +209,10 @@ class Connection(path_based.PathBasedConnection):
                 )
                 failure.permanent = True  # type: ignore[attr-defined]
                 raise failure
-        return os.path.join(*parts)
+        if len(self._known) >= _KNOWN:
+            self._known = dict(self._tops)
+        path = self._known[parts] = os.path.join(*parts)
+        return path
 
     def _ensure_path(self, path: str) -> None:
         with self._reporting(path):
@@ -216,14 +224,17 @@ class Connection(path_based.PathBasedConnection):
     def _reporting(self, path: str) -> Iterator[None]:
         try:
             yield
-        except exc.TaskFlowException:
-            raise
-        except OSError as e:
-            if e.errno == errno.ENOENT:
-                raise exc.NotFound(f"There is nothing at {path!r}", cause=e) from e
-            raise exc.StorageFailure(f"The directory backend could not use {path!r}: {e}", cause=e) from e
         except Exception as e:
+            self._report(path, e)
+
+    def _report(self, path: str, e: Exception) -> NoReturn:
+        if isinstance(e, exc.TaskFlowException):
+            raise e
+        if not isinstance(e, OSError):
             raise exc.StorageFailure(f"The directory backend could not use {path!r}", cause=e) from e
+        if e.errno == errno.ENOENT:
+            raise exc.NotFound(f"There is nothing at {path!r}", cause=e) from e
+        raise exc.StorageFailure(f"The directory backend could not use {path!r}: {e}", cause=e) from e
 
     def _recover(self, reading: bool = False) -> None:
         """Brings the files up to date if the machine crashed; readers take them as they are where that is forbidden."""
@@ -250,15 +261,18 @@ class Connection(path_based.PathBasedConnection):
     def _get_item(self, path: str) -> Any:
         self._recover(reading=True)
         unit = self._current_unit()
-        with self._reporting(path):
+        try:
             text = unit.texts.get(path) if unit is not None else None
-            item = json.loads(self._text_of(path) if text is None else text)
+            item = json.loads(self._text_of(path, unit is not None) if text is None else text)
             if not isinstance(item, dict):
                 raise ValueError(  # noqa: TRY004 - it is about the text
                     f"Expected a JSON object in {os.path.join(path, METADATA)!r}, found {type(item)}"
                 )
             if self._backend._unwritable:
                 self._check_whose(path, item)
+        except Exception as e:
+            # Not by a context manager, as this is done for every change.
+            self._report(path, e)
         return item
 
     def _check_whose(self, path: str, item: dict[str, Any]) -> None:
@@ -270,15 +284,15 @@ class Connection(path_based.PathBasedConnection):
                 "once with the permission to write, so that what is recorded in its journal gets to its place"
             )
 
-    def _text_of(self, path: str) -> str:
+    def _text_of(self, path: str, changing: bool) -> str:
         backend = self._backend
-        file = os.path.join(path, METADATA)
+        file = f"{path}/{METADATA}"
         with backend._cache_guard:
             known = backend.file_cache.get(file)
         if known is not None and known["stamp"] is not None and known["stamp"] == _stamp_of(os.stat(file)):
             kept: str = known["data"]
             return kept
-        with self._place.reading(path):
+        with self._place.guard if changing and self._place.holds(path) else self._place.reading(path):
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 about = os.fstat(descriptor)
@@ -387,15 +401,15 @@ class Connection(path_based.PathBasedConnection):
         )
 
     def _move_files(self, new: dict[str, str], move: Callable[[str, str], None]) -> None:
-        backend = self._backend
+        backend, place = self._backend, self._place
         for path, source in new.items():
             file = f"{path}/{METADATA}"
             try:
-                with self._place.writing(path):
+                with place.guard if place.holds(path) else place.writing(path):
                     move(source, file)
             except FileNotFoundError:
                 os.makedirs(path, exist_ok=True)
-                with self._place.writing(path):
+                with place.writing(path):
                     move(source, file)
             with backend._cache_guard:
                 backend.file_cache.pop(file, None)
