@@ -350,3 +350,37 @@ def test_whoever_may_only_read_is_not_given_the_record_of_another(root, backend,
         with pytest.raises(exc.StorageFailure, match=r"holds the record of 'T'.*permission to write"):
             connection.get_atom_details("S")
     assert results(root)["S"] == "0 "
+
+
+def test_nobody_is_given_the_record_of_another_where_there_is_no_journal_any_more(root, backend):
+    change(backend, 0)
+    file_of(root, "S").write_bytes(file_of(root, "T").read_bytes())
+    (root / ".journal").unlink()
+    connection = fetch(root).get_connection()
+    with pytest.raises(exc.StorageFailure, match=r"atom_details/S/metadata holds the record of 'T'"):
+        connection.get_atom_details("S")
+    before = file_of(root, "S").read_bytes()
+    with pytest.raises(exc.StorageFailure, match="holds the record of 'T'"):
+        change(fetch(root), 8)
+    assert file_of(root, "S").read_bytes() == before
+
+
+def test_files_are_not_used_again_if_it_is_not_known_what_is_on_the_disk(root, backend, monkeypatch):
+    expected = {}
+    for number in range(dir_spares.TOGETHER):
+        expected.update(change(backend, number))
+    unsure = spares(root)
+    before = [file.read_bytes() for file in unsure]
+
+    def failing(_descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", failing)
+        with pytest.raises(exc.StorageFailure, match="Input/output error"):
+            change(backend, 0)
+    assert results(root) == expected
+    for number in range(100):
+        expected.update(change(backend, number))
+    assert results(root) == expected
+    assert [file.read_bytes() for file in unsure] == before

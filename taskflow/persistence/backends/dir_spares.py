@@ -112,9 +112,10 @@ class Spares:
 
     def _take(self) -> tuple[str, int]:
         if not self._ready and len(self._waiting) >= TOGETHER:
-            dir_files.sync_all(dict.fromkeys(self._waiting.values()))
-            self._ready.extend(self._waiting)
-            self._waiting.clear()
+            # If that fails, nobody knows what is on the disk.
+            waiting, self._waiting = self._waiting, {}
+            dir_files.sync_all(dict.fromkeys(waiting.values()))
+            self._ready.extend(waiting)
         while self._ready:
             file = self._ready.pop()
             with contextlib.suppress(OSError):

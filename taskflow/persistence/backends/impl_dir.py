@@ -268,20 +268,19 @@ class Connection(path_based.PathBasedConnection):
                 raise ValueError(  # noqa: TRY004 - it is about the text
                     f"Expected a JSON object in {os.path.join(path, METADATA)!r}, found {type(item)}"
                 )
-            if self._backend._unwritable:
-                self._check_whose(path, item)
+            self._check_whose(path, item)
         except Exception as e:
             # Not by a context manager, as this is done for every change.
             self._report(path, e)
         return item
 
     def _check_whose(self, path: str, item: dict[str, Any]) -> None:
-        # After a crash of the machine, a file that was used again can hold what it did before.
         found = item.get("atom", item).get("uuid")
-        if found != os.path.basename(path):
+        if isinstance(found, str) and not path.endswith(found):
+            # A file that was used again holds what it did before, if the machine crashed and nobody replayed.
             raise exc.StorageFailure(
-                f"{os.path.join(path, METADATA)!r} holds the record of {found!r}: the machine crashed. Open the folder "
-                "once with the permission to write, so that what is recorded in its journal gets to its place"
+                f"{path}/{METADATA} holds the record of {found!r}, as after a crash of the machine. Open the folder "
+                f"once with {dir_journal.NAME!r} in it and with the permission to write, so that all gets to its place"
             )
 
     def _text_of(self, path: str, changing: bool) -> str:
