@@ -414,3 +414,143 @@ def test_what_a_killed_process_had_not_made_seen_is_not_replayed_once_others_wen
     with opened(root) as backend:
         backend.get_connection().validate()
     assert records(root) == now
+
+
+@pytest.mark.parametrize(
+    ("uuid", "count"), [("F", 1_500), ("F" * 200, 1_000), ("F" * 200, 3_500), ("\u00e9" * 100, 900)]
+)
+def test_a_unit_with_many_names_is_not_lost(machine, tmp_path, uuid, count):
+    root, earlier = tmp_path / ROOT, tmp_path / "earlier"
+    with opened(root) as backend:
+        connection = backend.get_connection()
+        book, flow_detail = models.LogBook("b", "B"), models.FlowDetail("f", uuid)
+        book.add(flow_detail)
+        connection.save_logbook(book)
+        shutil.copytree(root, earlier, symlinks=True)
+        synced, sync = set(), os.fsync
+
+        def noted(descriptor):
+            synced.add(pathlib.Path(f"/proc/self/fd/{descriptor}").readlink())
+            sync(descriptor)
+
+        os.fsync = noted
+        try:
+            added = [models.TaskDetail(f"t{number}", f"{number:036}") for number in range(count)]
+            connection.write(flow_detail, [], added)
+        finally:
+            os.fsync = sync
+        now = records(root)
+    if root / "atom_details" / added[-1].uuid / ".metadata.new" in synced:
+        # Each file was brought to the disk by itself.
+        assert {root / "atom_details" / atom.uuid / ".metadata.new" for atom in added} <= synced
+        assert {root / "atom_details", root / "flow_details" / uuid} <= synced
+        return
+    shutil.copy2(root / ".journal", earlier / ".journal")
+    shutil.rmtree(root)
+    earlier.rename(root)
+    machine()
+    with opened(root) as backend:
+        backend.get_connection().validate()
+    assert records(root) == now
+
+
+def test_a_file_that_is_ahead_of_the_clock_does_not_win(two, machine):
+    root, (one, _) = two
+    path = root / "atom_details" / "T" / "metadata"
+    changes(one, 0)
+    ahead = path.stat().st_mtime_ns + 3_600 * 10**9
+    os.utime(path, ns=(ahead, ahead))
+    before = path.read_bytes()
+    changes(one, 2)
+    now = records(root)
+    path.unlink()
+    path.write_bytes(before)
+    os.utime(path, ns=(ahead, ahead))
+    assert records(root) != now
+    machine()
+    with opened(root) as backend:
+        backend.get_connection().validate()
+    assert records(root) == now
+
+
+@pytest.mark.parametrize("fsync", [False, True])
+def test_a_write_after_the_clock_was_set_back_is_not_undone(two, machine, fsync):
+    root, (one, _) = two
+    path = root / "atom_details" / "T" / "metadata"
+    changes(one, 0)
+    ahead = path.stat().st_mtime_ns + 3_600 * 10**9
+    os.utime(path, ns=(ahead, ahead))
+    changes(one, 2)
+    with opened(root, fsync=fsync) as other:
+        changes(other, 4)
+    now = records(root)
+    assert b"4 4 " in now[pathlib.Path("atom_details/T/metadata")]
+    machine()
+    with opened(root) as backend:
+        backend.get_connection().validate()
+    assert records(root) == now
+
+
+@pytest.mark.parametrize("which", ["atom_details/T/metadata", "atom_details/T", "flow_details/F/metadata"])
+def test_what_could_not_be_synced_is_written_anew(two, machine, tmp_path, monkeypatch, which):
+    """A file whose pages could not be written counts as written from then on."""
+    root, (one, other) = two
+    changes(one, 0)
+    flow_detail = one.get_connection().get_flow_details("F")
+    one.get_connection().write(flow_detail, [(flow_detail, {"state": "RUNNING"})])
+    spoiled = {
+        file: file.stat().st_ino for file in (root / "atom_details/T/metadata", root / "flow_details/F/metadata")
+    }
+    real, failed = os.fsync, []
+
+    def failing(descriptor):
+        if not failed and pathlib.Path(f"/proc/self/fd/{descriptor}").readlink() == root / which:
+            failed.append(which)
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    monkeypatch.setattr(dir_journal, "FULL", 900)
+    with pytest.raises(exc.StorageFailure, match="Input/output error"):
+        for number in range(1, 20, 2):
+            changes(one, number)
+    assert failed
+    monkeypatch.setattr(dir_journal, "FULL", 1 << 20)
+    # Whoever else is at work is told to try again.
+    with pytest.raises(exc.StorageFailure, match="try again"):
+        changes(other, 3)
+    changes(other, 5)
+    now = records(root)
+    assert b"5 5 " in now[pathlib.Path("atom_details/U/metadata")]
+    assert b"0 0 " in now[pathlib.Path("atom_details/T/metadata")]
+    assert all(file.stat().st_ino != number for file, number in spoiled.items())
+    changes(one, 7)
+    machine()
+    with opened(root) as backend:
+        assert b"7 7 " in records(root)[pathlib.Path("atom_details/U/metadata")]
+        assert backend.get_connection().get_flow_details("F").state == "RUNNING"
+
+
+def test_the_journal_of_an_earlier_start_is_never_emptied_unread(two, machine, tmp_path):
+    """As if the disk had been there only after the folder was looked for."""
+    root, (one, _) = two
+    earlier = tmp_path / "earlier"
+    shutil.copytree(root, earlier, symlinks=True)
+    changes(one, 0)
+    now = records(root)
+    journal = (root / ".journal").read_bytes()
+    away = root.rename(tmp_path / "away")
+    machine()
+    with opened(root) as backend:
+        backend.get_connection().upgrade()
+        shutil.rmtree(root)
+        earlier.rename(root)
+        (root / ".journal").write_bytes(journal)
+        with pytest.raises(exc.StorageFailure, match="try again"):
+            changes(backend, 1)
+        changes(backend, 1)
+        found = records(root)
+    name = pathlib.Path("atom_details/T/metadata")
+    assert found[name] == now[name]
+    assert b"1 1 " in found[pathlib.Path("atom_details/U/metadata")]
+    assert away.exists()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -383,6 +384,22 @@ def test_everything_that_is_made_is_on_the_disk_in_the_right_order(root, connect
     assert steps.index(("fsync", root / "atom_details")) < link
     assert ("fsync", root / "flow_details" / "F") in steps[link:]
     assert ("fsync", root / "books" / "B") in steps[link:]
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_folders_above_the_records_are_on_the_disk_too(tmp_path, steps, removed):
+    root = tmp_path / "a" / "b" / "records"
+    backend = backends.fetch({"connection": "dir", "path": str(root)})
+    connection = backend.get_connection()
+    connection.upgrade()
+    if removed:
+        shutil.rmtree(tmp_path / "a")
+        steps.clear()
+        book = models.LogBook("b", "B")
+        book.add(models.FlowDetail("f", "F"))
+        connection.save_logbook(book)
+    for folder in (tmp_path, tmp_path / "a", tmp_path / "a" / "b", root):
+        assert ("fsync", folder) in steps
 
 
 def test_what_changes_is_in_the_journal_before_it_is_seen(root, connection, book, steps):

@@ -114,6 +114,21 @@ def test_no_record_on_the_disk_is_written_over(tmp_path_factory, monkeypatch, tu
     assert used or len(turns) < 10 or sum(count for _, _, count in turns) < 30
 
 
+def test_no_record_on_the_disk_is_written_over_whose_folder_somebody_removed(root, backend):
+    """Whoever knows of no spares, and does not sync, may remove a record; a crash of the machine can bring it back."""
+    removed = file_of(root, "S")
+    with removed.open("rb") as there:
+        change(backend, 0)
+        before = there.read()
+        shutil.rmtree(removed.parent)
+        (root / "flow_details" / "F" / "S").unlink()
+        for number in range(1, 200):
+            if number % 8:
+                change(backend, number)
+        there.seek(0)
+        assert there.read() == before
+
+
 def test_a_backup_of_hard_links_stays_as_it_is(root, backend, tmp_path):
     for number in range(20):
         change(backend, number)

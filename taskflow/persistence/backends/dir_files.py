@@ -27,18 +27,19 @@ _begin_writing = getattr(os, "posix_fadvise", None)
 sync_data = getattr(os, "fdatasync", os.fsync)
 
 
-def write_beside(contents: Mapping[str, bytes], made: list[str], sync: bool) -> None:
+def write_beside(contents: Mapping[str, bytes], made: list[str], sync: bool, times: Mapping[str, int]) -> None:
     """Writes new files beside the old ones; if that fails, nothing is left of it.
 
     Args:
         contents: what they are to hold, by the folders of their records.
         made: gets the folders that were not there.
         sync: whether they have to be on the disk.
+        times: when old ones were changed last, in nanoseconds, as far as that is known; new ones are newer.
     """
     paths = list(contents)
     try:
         for at in range(0, len(paths), _AT_ONCE):
-            _write_some({path: contents[path] for path in paths[at : at + _AT_ONCE]}, made, sync)
+            _write_some({path: contents[path] for path in paths[at : at + _AT_ONCE]}, made, sync, times)
     except BaseException:
         clean_up(paths, made)
         raise
@@ -54,7 +55,7 @@ def clean_up(begun: Iterable[str], made: Iterable[str]) -> None:
             os.rmdir(path)
 
 
-def _write_some(contents: dict[str, bytes], made: list[str], sync: bool) -> None:
+def _write_some(contents: dict[str, bytes], made: list[str], sync: bool, times: Mapping[str, int]) -> None:
     opened: list[int] = []
     try:
         for path, data in contents.items():
@@ -63,10 +64,14 @@ def _write_some(contents: dict[str, bytes], made: list[str], sync: bool) -> None
                 descriptor = os.open(new, _WRITING, 0o666)
             except FileNotFoundError:
                 made.append(path)
-                os.makedirs(path, exist_ok=True)
+                make_folder(path, sync)
                 descriptor = os.open(new, _WRITING, 0o666)
             opened.append(descriptor)
             write_all(descriptor, data)
+            before = times.get(path)
+            if before is not None and before >= os.fstat(descriptor).st_mtime_ns:
+                # The clock was set back, or ticks slowly; a journal must not take it for what it replaced.
+                os.utime(descriptor, ns=(before + 1, before + 1))
         if sync:
             if len(opened) > 1 and _begin_writing is not None:
                 # All of them on their way before one is waited for: then they have most of the wait in common.
@@ -102,6 +107,25 @@ def copy_over(source: str, file: str) -> None:
     shutil.copy2(source, beside)
     os.replace(beside, file)
     os.unlink(source)
+
+
+def make_folder(path: str, sync: bool) -> None:
+    """Makes a folder where there is none; its name is yet to be synced.
+
+    Args:
+        path: that of the folder.
+        sync: whether the names of those above it have to get to the disk, if they are missing too.
+    """
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        parent = os.path.dirname(path)
+        make_folder(parent, sync)
+        if sync:
+            sync_all([os.path.dirname(parent)])
+        make_folder(path, sync)
 
 
 def sync_all(paths: Iterable[str]) -> None:

@@ -126,7 +126,9 @@ class Journal:
             if len(mark) < _MARK.size or not mark.startswith(self._epoch):
                 return boot
             _, length, checksum, done = _MARK.unpack(mark)
-            payload = os.pread(descriptor, length, self._tail + _MARK.size) if length <= FULL else b""
+            # Nothing that is not whole has a length to rely on.
+            plausible = length <= FULL or length <= os.fstat(descriptor).st_size
+            payload = os.pread(descriptor, length, self._tail + _MARK.size) if plausible else b""
             if len(payload) != length or zlib.crc32(payload) != checksum:
                 # Its writer died, or the machine did, before it was whole.
                 return boot
@@ -149,36 +151,36 @@ class Journal:
     # -- appending
 
     @contextlib.contextmanager
-    def recording(self, contents: Mapping[str, bytes], links: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    def recording(
+        self, contents: Mapping[str, bytes], links: Mapping[str, str], times: Mapping[str, int]
+    ) -> Iterator[dict[str, str]]:
         """Records a unit; what is done in this context are the changes of its files, and cannot get lost any more.
 
         Args:
             contents: of items, by their paths, which exist or are the targets of links.
             links: their targets, by their own paths.
+            times: when items were changed last, in nanoseconds, as far as that is known.
 
         Returns:
             The file that is to replace that of each item, by the path of the item; see Spares.replace().
         """
-        start = len(os.path.join(self._root, ""))
-        names = [path[start:] for path in contents]
-        ends = [(place[start:], target[start:]) for place, target in links.items()]
         with self._opened(os.O_CREAT) as descriptor:
             boot = self._catch_up(descriptor)
+            if boot not in {None, self._boot}:
+                raise self._outdated()
             if self._unfinished:
                 # Whoever died left files that nobody else will use.
-                self.spares.clear()
+                with contextlib.suppress(OSError):
+                    self.spares.clear()
             new = self.spares.write(contents.values())
             try:
-                files = [
-                    (name, time, len(data)) for name, (_, time), data in zip(names, new, contents.values(), strict=True)
-                ]
-                payload = b"".join((json.dumps((files, ends)).encode(), b"\n", *contents.values()))
-                at = self._append(descriptor, boot, payload)
-                for name in names:
-                    self._files[name] = (0, b"")
-                for place, target in ends:
-                    self._links[place] = target
-                    self._parents.add(os.path.dirname(place))
+                for number, (path, (file, time)) in enumerate(zip(contents, new, strict=True)):
+                    before = times.get(path, 0)
+                    if before > time:
+                        # The clock was set back. What is older than what it replaces would not be brought up to date.
+                        os.utime(file, ns=(before, before))
+                        new[number] = file, before
+                at = self._append(descriptor, boot, contents, links, [time for _, time in new])
                 dir_files.sync_data(descriptor)
                 yield {path: file for path, (file, _) in zip(contents, new, strict=True)}
             except BaseException:
@@ -187,12 +189,25 @@ class Journal:
             os.pwrite(descriptor, b"\1", at + _DONE_AT)
             self._unfinished = False
 
-    def _append(self, descriptor: int, boot: bytes | None, payload: bytes) -> int:
+    def _append(
+        self,
+        descriptor: int,
+        boot: bytes | None,
+        contents: Mapping[str, bytes],
+        links: Mapping[str, str],
+        times: Iterable[int],
+    ) -> int:
         """Appends a record, which is yet to be synced; returns where it begins."""
+        start = len(os.path.join(self._root, ""))
+        names = [path[start:] for path in contents]
+        ends = [(place[start:], target[start:]) for place, target in links.items()]
+        sizes = map(len, contents.values())
+        form = list(zip(names, times, sizes, strict=True)), ends
+        payload = b"".join((json.dumps(form).encode(), b"\n", *contents.values()))
         size = _MARK.size + len(payload)
         if boot is None:
             self._make(descriptor)
-        elif self._unfinished or boot != self._boot or self._tail + size > FULL:
+        elif self._unfinished or self._tail + size > FULL:
             self._start_anew(descriptor)
         at = self._tail
         record = _MARK.pack(self._epoch, len(payload), zlib.crc32(payload), False) + payload
@@ -201,9 +216,21 @@ class Journal:
             if at + size > self._size:
                 record = record.ljust(-(-(at + size) // GROWTH) * GROWTH - at, b"\0")
         _write_at(descriptor, record, at)
-        self._tail = at + size
+        for name in names:
+            self._files[name] = (0, b"")
+        for place, target in ends:
+            self._links[place] = target
+            self._parents.add(os.path.dirname(place))
+        # Last, since a process that is forked meanwhile reads on from here.
         self._unfinished = True
+        self._tail = at + size
         return at
+
+    def _outdated(self) -> exc.StorageFailure:
+        self.settled = False
+        return exc.StorageFailure(
+            f"{self.file!r} has to be gone through first, as the machine crashed or its disk failed; try again"
+        )
 
     def _make(self, descriptor: int) -> None:
         # Its name is on the disk before there is anything in it that others would rely on.
@@ -213,19 +240,28 @@ class Journal:
         self._begin(descriptor)
 
     def _begin(self, descriptor: int) -> None:
-        head = _HEAD.pack(_KIND, os.urandom(8), self._boot, 0)[:-4]
+        self._forget(self._write_head(descriptor, os.urandom(8), self._boot), self._boot)
+
+    def _write_head(self, descriptor: int, epoch: bytes, boot: bytes) -> bytes:
+        head = _HEAD.pack(_KIND, epoch, boot, 0)[:-4]
         head += struct.pack("<I", zlib.crc32(head))
         _write_at(descriptor, head, 0)
-        self._forget(head, self._boot)
+        return head
 
     def _start_anew(self, descriptor: int) -> None:
         """Syncs all files that it speaks of as they are, and empties it."""
         folders = [os.path.join(self._root, name) for name in self._files]
-        dir_files.sync_all(f"{folder}/{dir_files.METADATA}" for folder in folders)
-        dir_files.sync_all(folders)
-        if self._links:
-            dir_files.sync_all({os.path.dirname(folder) for folder in folders})
-            dir_files.sync_all(os.path.join(self._root, name) for name in self._parents)
+        try:
+            dir_files.sync_all(f"{folder}/{dir_files.METADATA}" for folder in folders)
+            dir_files.sync_all(folders)
+            if self._links:
+                dir_files.sync_all({os.path.dirname(folder) for folder in folders})
+                dir_files.sync_all(os.path.join(self._root, name) for name in self._parents)
+        except BaseException:
+            # The system takes what it could not write for written, so nobody may rely on syncing these files again.
+            self.settled = False
+            self._write_head(descriptor, self._epoch, _FAILED)
+            raise
         self._begin(descriptor)
         dir_files.sync_data(descriptor)
 
@@ -233,8 +269,11 @@ class Journal:
         """Sees to it that nothing is recorded about items that are about to be written in another way."""
         try:
             with self._opened() as descriptor:
-                if self._catch_up(descriptor) is None:
+                boot = self._catch_up(descriptor)
+                if boot is None:
                     return
+                if boot != self._boot:
+                    raise self._outdated()
                 start = len(os.path.join(self._root, ""))
                 names = {path[start:] for path in paths}
                 if self._unfinished or not names.isdisjoint(self._files) or not names.isdisjoint(self._parents):
@@ -283,14 +322,15 @@ class Journal:
     def replay(self) -> None:
         """Brings the files up to what is recorded; to be called with the lock of the whole folder."""
         with contextlib.suppress(FileNotFoundError), self._opened() as descriptor:
-            if not self._is_current(self._boot_in(os.pread(descriptor, _HEAD.size, 0))):
+            boot = self._boot_in(os.pread(descriptor, _HEAD.size, 0))
+            if not self._is_current(boot):
                 self._forget()
                 self._catch_up(descriptor, contents=True)
                 self._check_end(descriptor)
                 flows = {target: os.path.dirname(place) for place, target in self._links.items()}
                 for name, (time, data) in self._files.items():
                     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                        self._replay_file(name, time, data, flows.get(name))
+                        self._replay_file(name, time, data, flows.get(name), anyway=boot == _FAILED)
                 for place, target in self._links.items():
                     path = os.path.join(self._root, place)
                     if os.path.isdir(os.path.dirname(path)) and not os.path.islink(path):
@@ -304,25 +344,26 @@ class Journal:
             # Only the last record can be one that did not get to the disk.
             raise self._damaged(f"there are more records after the one at byte {self._tail}, which is not whole")
 
-    def _replay_file(self, name: str, time: int, data: bytes, flow: str | None) -> None:
+    def _replay_file(self, name: str, time: int, data: bytes, flow: str | None, anyway: bool) -> None:
         folder = os.path.join(self._root, name)
         file = f"{folder}/{dir_files.METADATA}"
         if flow is not None and os.path.isdir(os.path.join(self._root, flow)):
-            os.makedirs(folder, exist_ok=True)
+            dir_files.make_folder(folder, sync=True)
         elif not os.path.exists(file):
             return
         with self._place.writing(folder):
             with contextlib.suppress(FileNotFoundError), open(file, "rb") as there:
-                if os.fstat(there.fileno()).st_mtime_ns > time or there.read() == data:
+                if os.fstat(there.fileno()).st_mtime_ns > time or (there.read() == data and not anyway):
                     return
-            dir_files.write_beside({folder: data}, [], sync=True)
+            dir_files.write_beside({folder: data}, [], True, {})
             new = f"{folder}/{dir_files.NEW}"
             # The time of the record, not of the repair: for whoever asks how old a record is, or repairs again.
             os.utime(new, ns=(time, time))
             os.replace(new, file)
 
 
-_UNKNOWN = bytes(36)
+# In place of a boot: where that is not known, and where files could not be synced.
+_UNKNOWN, _FAILED = bytes(36), b"!" * 36
 
 
 def _boot_of_machine() -> bytes:

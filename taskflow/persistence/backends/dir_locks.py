@@ -29,6 +29,9 @@ LOCK = "lock"
 # up behind and many who share the lock can not keep out one who wants it alone.
 _ITSELF, _QUEUE = 0, 1
 
+# How long to wait, in seconds, before somebody asks again who may not wait for the lock itself.
+_PAUSE = 0.0005
+
 _places: weakref.WeakValueDictionary[str, Place] = weakref.WeakValueDictionary()
 _places_guard = threading.Lock()
 
@@ -45,6 +48,7 @@ class Place:
         self.turn = threading.RLock()
         # Held while lock files are opened or closed, and while a record is replaced.
         self.guard = threading.RLock()
+        # By kinds and uuids: there are several paths to one place, and closing a file anywhere gives its lock away.
         self._held: dict[str, int] = {}
 
     @contextlib.contextmanager
@@ -54,26 +58,30 @@ class Place:
         Args:
             folder: that of the record.
         """
-        with self.guard:
-            if folder in self._held:
-                yield
-                return
-            try:
-                descriptor = os.open(os.path.join(folder, LOCK), os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                yield
-                return
-            try:
-                _lock(descriptor, fcntl.LOCK_SH)
-                yield
-            finally:
-                os.close(descriptor)
+        while True:
+            with self.guard:
+                if self.holds(folder):
+                    yield
+                    return
+                try:
+                    descriptor = os.open(f"{folder}/{LOCK}", os.O_RDONLY | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    yield
+                    return
+                try:
+                    if _take_now(descriptor, fcntl.LOCK_SH):
+                        yield
+                        return
+                finally:
+                    os.close(descriptor)
+            # Whoever has it may wait for a writer of this process, and that one for the guard.
+            time.sleep(_PAUSE)
 
     @contextlib.contextmanager
     def writing(self, folder: str) -> Iterator[None]:
         """Keeps everybody from reading and writing a record, except for transactions that have it anyway."""
         with self.guard:
-            if folder in self._held:
+            if self.holds(folder):
                 yield
                 return
             descriptor = _open(folder)
@@ -84,12 +92,12 @@ class Place:
                 os.close(descriptor)
 
     def holds(self, folder: str) -> bool:
-        """Tells the thread whose turn it is whether it has a record for itself; then the guard is enough.
+        """Tells whether a transaction has a record for itself; in its thread the guard is enough then.
 
         Args:
             folder: that of the record.
         """
-        return folder in self._held
+        return _record_of(folder) in self._held
 
     @contextlib.contextmanager
     def changing(self, root: str, folders: Sequence[str] | None) -> Iterator[None]:
@@ -122,7 +130,7 @@ class Place:
                 descriptor = _open(folder)
             except FileNotFoundError:
                 return
-            self._held[folder] = descriptor
+            self._held[_record_of(folder)] = descriptor
             _lock(descriptor, fcntl.LOCK_EX)
 
 
@@ -166,10 +174,17 @@ def _lock(descriptor: int, kind: int, start: int | None = None) -> None:
     else:
         return
     # Threads of two processes that each wait for the other process in two folders look like a deadlock, but are none.
-    while True:
-        try:
-            fcntl.lockf(descriptor, kind | fcntl.LOCK_NB, length, start or 0)
-        except (BlockingIOError, PermissionError):
-            time.sleep(0.001)
-        else:
-            return
+    while not _take_now(descriptor, kind, length, start or 0):
+        time.sleep(_PAUSE)
+
+
+def _take_now(descriptor: int, kind: int, length: int = 0, start: int = 0) -> bool:
+    try:
+        fcntl.lockf(descriptor, kind | fcntl.LOCK_NB, length, start)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _record_of(folder: str) -> str:
+    return folder[folder.rindex(os.sep, 0, folder.rindex(os.sep)) :]

@@ -23,7 +23,6 @@ import contextlib
 import errno
 import itertools
 import os
-import shutil
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -115,7 +114,10 @@ class Spares:
             # If that fails, nobody knows what is on the disk.
             waiting, self._waiting = self._waiting, {}
             dir_files.sync_all(dict.fromkeys(waiting.values()))
-            self._ready.extend(waiting)
+            # Where a folder was removed, its name may still be on the disk.
+            gone = {folder for folder in set(waiting.values()) if not os.path.isdir(folder)}
+            self._ready.extend(file for file, folder in waiting.items() if folder not in gone)
+            self.discard(file for file, folder in waiting.items() if folder in gone)
         while self._ready:
             file = self._ready.pop()
             with contextlib.suppress(OSError):
@@ -185,7 +187,11 @@ class Spares:
     def clear(self) -> None:
         """Removes all that is there, whoever it belongs to."""
         self._begin()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self.folder):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{self.folder}/{name}")
+            os.rmdir(self.folder)
 
 
 def _kind_of(about: os.stat_result) -> tuple[int, int, int]:

@@ -25,6 +25,7 @@ import os
 import shutil
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskflow import exceptions as exc
@@ -80,11 +81,16 @@ class DirBackend(path_based.PathBasedBackend):
         self._path = os.path.abspath(self._path)
         self.encoding: str = self._conf.get("encoding", self.DEFAULT_FILE_ENCODING)
         self.fsync = texts.as_bool(self._conf.get("fsync", True))
-        self.file_cache: MutableMapping[str, dict[str, Any]] = _cache(self._conf.get("max_cache_size"))
-        self._cache_guard = threading.Lock()
         self._place = dir_locks.place_of(self._path)
         self._journal = dir_journal.Journal(self._path, self._place)
         self._unwritable = False
+        self._renew()
+        _backends.add(self)
+
+    def _renew(self) -> None:
+        """Forgets what other threads were doing, as a process has to that was forked."""
+        self.file_cache: MutableMapping[str, dict[str, Any]] = _cache(self._conf.get("max_cache_size"))
+        self._cache_guard = threading.Lock()
         self._lock: fasteners.ReaderWriterLock | None = None
         # What the transaction under way is to write, and the thread that it belongs to.
         self._unit: _Unit | None = None
@@ -122,6 +128,17 @@ class DirBackend(path_based.PathBasedBackend):
             self._journal.give_up()
 
 
+_backends: weakref.WeakSet[DirBackend] = weakref.WeakSet()
+
+
+def _renew() -> None:
+    for backend in list(_backends):
+        backend._renew()
+
+
+os.register_at_fork(after_in_child=_renew)
+
+
 def _path_in(address: Any) -> str | None:
     try:
         path: str = uris.parse_uri(address).path
@@ -148,6 +165,8 @@ class _Unit:
     def __init__(self) -> None:
         self.owner = threading.get_ident()
         self.texts: dict[str, str] = {}
+        # When the files were changed last that were read, in nanoseconds.
+        self.times: dict[str, int] = {}
         self.links: dict[str, str] = {}
         self.removed: list[str] = []
 
@@ -217,7 +236,7 @@ class Connection(path_based.PathBasedConnection):
     def _ensure_path(self, path: str) -> None:
         with self._reporting(path):
             if not os.path.isdir(path):
-                os.makedirs(path, exist_ok=True)
+                dir_files.make_folder(path, self._backend.fsync)
                 self._sync([os.path.dirname(path)])
 
     @contextlib.contextmanager
@@ -263,7 +282,7 @@ class Connection(path_based.PathBasedConnection):
         unit = self._current_unit()
         try:
             text = unit.texts.get(path) if unit is not None else None
-            item = json.loads(self._text_of(path, unit is not None) if text is None else text)
+            item = json.loads(self._text_of(path, unit) if text is None else text)
             if not isinstance(item, dict):
                 raise ValueError(  # noqa: TRY004 - it is about the text
                     f"Expected a JSON object in {os.path.join(path, METADATA)!r}, found {type(item)}"
@@ -283,15 +302,17 @@ class Connection(path_based.PathBasedConnection):
                 f"once with {dir_journal.NAME!r} in it and with the permission to write, so that all gets to its place"
             )
 
-    def _text_of(self, path: str, changing: bool) -> str:
-        backend = self._backend
+    def _text_of(self, path: str, unit: _Unit | None) -> str:
+        backend, place = self._backend, self._place
         file = f"{path}/{METADATA}"
         with backend._cache_guard:
             known = backend.file_cache.get(file)
         if known is not None and known["stamp"] is not None and known["stamp"] == _stamp_of(os.stat(file)):
             kept: str = known["data"]
+            if unit is not None:
+                unit.times[path] = known["stamp"][0]
             return kept
-        with self._place.guard if changing and self._place.holds(path) else self._place.reading(path):
+        with place.guard if unit is not None and place.holds(path) else place.reading(path):
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 about = os.fstat(descriptor)
@@ -302,6 +323,8 @@ class Connection(path_based.PathBasedConnection):
         stamp = _stamp_of(about) if time.time_ns() - about.st_ctime_ns > _FRESH else None
         with backend._cache_guard:
             backend.file_cache[file] = {"data": text, "mtime": about.st_mtime, "stamp": stamp}
+        if unit is not None:
+            unit.times[path] = about.st_mtime_ns
         return text
 
     def _get_children(self, path: str) -> list[str]:
@@ -348,8 +371,8 @@ class Connection(path_based.PathBasedConnection):
         backend = self._backend
         self._recover()
         with self._reporting(backend.path), backend._alone():
-            if paths is None:
-                os.makedirs(backend.path, exist_ok=True)
+            if paths is None and not os.path.isdir(backend.path):
+                self._ensure_path(backend.path)
             with self._place.changing(backend.path, paths):
                 if paths is None:
                     self._finish_removing()
@@ -371,7 +394,7 @@ class Connection(path_based.PathBasedConnection):
         contents = {path: unit.texts[path].encode(backend.encoding) for path in paths}
         unit.links = {place: target for place, target in unit.links.items() if not os.path.islink(place)}
         if backend.fsync and contents and self._fits_journal(unit, contents, existing):
-            with backend._journal.recording(contents, unit.links) as new:
+            with backend._journal.recording(contents, unit.links, unit.times) as new:
                 self._move_files(new, backend._journal.spares.replace)
                 self._make_links(unit.links)
             return
@@ -379,14 +402,16 @@ class Connection(path_based.PathBasedConnection):
             # Without syncing, a file that has a newer time than its record in the journal is enough.
             backend._journal.make_way(paths)
         made: list[str] = []
-        dir_files.write_beside(contents, made, backend.fsync)
+        dir_files.write_beside(contents, made, backend.fsync, unit.times)
         self._move_files({path: f"{path}/{dir_files.NEW}" for path in paths}, os.replace)
         self._sync([*paths, *dict.fromkeys(map(os.path.dirname, made))])
         self._sync(self._make_links(unit.links))
 
     def _fits_journal(self, unit: _Unit, contents: dict[str, bytes], existing: bool) -> bool:
         """Tells whether a unit is small, and makes nothing but atoms of flows that are there."""
-        if unit.removed or sum(map(len, contents.values())) > dir_journal.LARGEST:
+        # The names of items and links are in the journal, too.
+        size = sum(map(len, contents.values())) + sum(map(len, (*contents, *unit.links, *unit.links.values())))
+        if unit.removed or size > dir_journal.LARGEST:
             return False
         if existing:
             return True
@@ -407,7 +432,7 @@ class Connection(path_based.PathBasedConnection):
                 with place.guard if place.holds(path) else place.writing(path):
                     move(source, file)
             except FileNotFoundError:
-                os.makedirs(path, exist_ok=True)
+                dir_files.make_folder(path, backend.fsync)
                 with place.writing(path):
                     move(source, file)
             with backend._cache_guard:
