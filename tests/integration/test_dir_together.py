@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import signal
 import threading
@@ -11,7 +12,9 @@ import traceback
 
 import pytest
 
+from taskflow import engines, task
 from taskflow import exceptions as exc
+from taskflow.patterns import linear_flow
 from taskflow.persistence import backends, models
 
 UUIDS = "STUV"
@@ -265,3 +268,43 @@ def journal_of(root):
     with journal._opened() as descriptor:
         journal._catch_up(descriptor)
     return journal._files
+
+
+class Step(task.Task):
+    def execute(self):
+        return self.name
+
+
+@pytest.mark.parametrize("call", ["link", "replace"])
+def test_a_handler_of_a_signal_that_suspends_does_not_break_what_is_being_written(tmp_path, monkeypatch, call):
+    real, states = getattr(os, call), collections.Counter()
+    for number in range(1, 30):
+        backend = fetch(tmp_path / f"{call}{number}")
+        backend.get_connection().upgrade()
+        engine = engines.load(linear_flow.Flow("f").add(*(Step(f"s{n}") for n in range(4))), backend=backend)
+        engine.compile()
+        engine.prepare()
+        count = 0
+
+        def interrupted(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if count == number:  # noqa: B023 - called within the loop
+                signal.raise_signal(signal.SIGTERM)
+            return real(*args, **kwargs)
+
+        before = signal.signal(signal.SIGTERM, lambda *_: engine.suspend())  # noqa: B023 - called within the loop
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr(os, call, interrupted)
+                engine.run()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        if count < number:
+            break
+        states[engine.storage.get_flow_state()] += 1
+        engine.run()
+        assert engine.storage.get_flow_state() == "SUCCESS"
+        assert engine.storage.fetch_all() == {}
+    assert states["SUSPENDED"]
+    assert set(states) <= {"SUSPENDED", "SUCCESS"}

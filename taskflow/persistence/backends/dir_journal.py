@@ -70,10 +70,16 @@ class Journal:
         self._boot = _boot_of_machine()
         # Whether it is known that no crash of the machine left anything to do.
         self.settled = False
+        # Whether a unit is being recorded; a handler of a signal may come in between and write, too.
+        self._busy = False
+        self._forget()
+
+    def renew(self) -> None:
+        """Forgets what another thread was doing, as a process has to that was forked."""
+        self._busy = False
         self._forget()
 
     def _forget(self, head: bytes = b"", boot: bytes | None = None) -> None:
-        self._head = head
         self._head_boot = boot
         self._epoch = head[8:16]
         self._tail = _FIRST
@@ -83,6 +89,8 @@ class Journal:
         self._links: dict[str, str] = {}
         self._parents: set[str] = set()
         self._unfinished = False
+        # Last: whoever finds another one reads everything anew.
+        self._head = head
 
     # -- what is in it
 
@@ -168,24 +176,30 @@ class Journal:
             boot = self._catch_up(descriptor)
             if boot not in {None, self._boot}:
                 raise self._outdated()
-            if self._unfinished:
+            # Whoever is being interrupted has not died.
+            anew = self._unfinished and not self._busy
+            if anew:
                 # Whoever died left files that nobody else will use.
                 with contextlib.suppress(OSError):
                     self.spares.clear()
-            new = self.spares.write(contents.values())
+            busy, self._busy = self._busy, True
+            new: list[tuple[str, int]] = []
             try:
+                new = self.spares.write(contents.values())
                 for number, (path, (file, time)) in enumerate(zip(contents, new, strict=True)):
                     before = times.get(path, 0)
                     if before > time:
                         # The clock was set back. What is older than what it replaces would not be brought up to date.
                         os.utime(file, ns=(before, before))
                         new[number] = file, before
-                at = self._append(descriptor, boot, contents, links, [time for _, time in new])
+                at = self._append(descriptor, boot, contents, links, [time for _, time in new], anew)
                 dir_files.sync_data(descriptor)
                 yield {path: file for path, (file, _) in zip(contents, new, strict=True)}
             except BaseException:
                 self.spares.discard(file for file, _ in new)
                 raise
+            finally:
+                self._busy = busy
             os.pwrite(descriptor, b"\1", at + _DONE_AT)
             self._unfinished = False
 
@@ -196,6 +210,7 @@ class Journal:
         contents: Mapping[str, bytes],
         links: Mapping[str, str],
         times: Iterable[int],
+        anew: bool,
     ) -> int:
         """Appends a record, which is yet to be synced; returns where it begins."""
         start = len(os.path.join(self._root, ""))
@@ -207,7 +222,7 @@ class Journal:
         size = _MARK.size + len(payload)
         if boot is None:
             self._make(descriptor)
-        elif self._unfinished or self._tail + size > FULL:
+        elif anew or self._tail + size > FULL:
             self._start_anew(descriptor)
         at = self._tail
         record = _MARK.pack(self._epoch, len(payload), zlib.crc32(payload), False) + payload

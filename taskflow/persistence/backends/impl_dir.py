@@ -134,6 +134,7 @@ _backends: weakref.WeakSet[DirBackend] = weakref.WeakSet()
 def _renew() -> None:
     for backend in list(_backends):
         backend._renew()
+        backend._journal.renew()
 
 
 os.register_at_fork(after_in_child=_renew)
